@@ -1,0 +1,331 @@
+"""Every choice of a run, as frozen pydantic models that read and write YAML.
+
+A section carries the name of its stage. `Config.resolve` merges, later over earlier:
+defaults, preset, YAML file, `stage.field=value` settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from knowledge_recycling.errors import KRError
+
+Fraction = Field(ge=0.0, lt=1.0)
+
+
+class Section(BaseModel):
+    """One stage's fields: immutable, and closed to unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Data(Section):
+    """Where the private images come from and how they are split."""
+
+    source: str = ""
+    """`digits`, a path (npz file or image folder) or a MedMNIST name."""
+    size: int | None = Field(None, ge=8, le=64)
+    """Side in pixels that images are resized to, with antialiasing; None keeps them as they are."""
+    val_fraction: float = Field(0.15, gt=0.0, lt=0.5)
+    """Share of the images drawn for validation where the source has no validation split."""
+    test_fraction: float = Field(0.2, gt=0.0, lt=0.5)
+    """Share of the images drawn for test where the source has no test split."""
+    groups: str | None = None
+    """CSV file with the columns `file` and `group` (the patient of each image) for a folder."""
+    skip_broken: bool = False
+    """Go on without the images of a folder that cannot be decoded, and count them."""
+
+
+class Classifier(Section):
+    """Network and optimisation of a classifier."""
+
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    shift: int = Field(2, ge=0)
+    """Training images are moved by up to this many pixels, edges replicated."""
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+
+
+class Teacher(Classifier):
+    """Stage 1: the Teacher Classifier T, trained on D_train."""
+
+    network: str = "resnet"
+    """`resnet`, or an import path `package.module:factory` called with (channels, classes, size)."""
+    width: int = Field(24, ge=4)
+    """Channels of the ResNet's first stage; each further stage doubles them."""
+    blocks: tuple[int, ...] = (1, 1, 1)
+    """Residual blocks of each stage of the ResNet; every stage but the first halves the grid."""
+    steps: int = Field(1200, ge=1)
+    evaluations: int = Field(24, ge=1)
+    """How often the network is looked at on validation; the best look is kept."""
+
+
+class Generator(Section):
+    """Stage 2: the class-conditional Generator G(z, y)."""
+
+    method: Literal["latent", "biggan"] = "latent"
+    width: int = Field(32, ge=4)
+    """Channels at the finest grid; coarser grids double them."""
+    steps: int = Field(1500, ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    snapshots: int = Field(4, ge=1)
+    """Averaged weights kept along training, evenly spaced over its second half."""
+    averaging: float = Field(0.995, ge=0, lt=1)
+    """Decay of the exponential average of the weights."""
+    latent_channels: int = Field(8, ge=1)
+    """latent: channels of the latent grid."""
+    feature_weight: float = Field(1.0, ge=0)
+    """latent: weight of the loss on the Teacher's features."""
+    kl_weight: float = Field(1e-3, ge=0)
+    """latent: weight of the Kullback-Leibler term."""
+    latent_dim: int = Field(64, ge=2)
+    """biggan: length of z."""
+    discriminator_steps: int = Field(1, ge=1)
+    """biggan: discriminator updates for each generator update."""
+    augmentation: bool = True
+    """biggan: differentiable augmentation (arXiv:2006.10738), for small sets."""
+
+
+class Selection(Section):
+    """Stage 3: Checkpoint Optimisation by validation CAS."""
+
+    screen_steps: int = Field(120, ge=1)
+    """Probe steps in the screen of all snapshots."""
+    finalists: int = Field(2, ge=1)
+    final_steps: int = Field(360, ge=1)
+    """Probe steps in the longer look at the finalists."""
+
+
+class Tuning(Section):
+    """Stage 4: Generator Tuning by validation CAS."""
+
+    trials: int = Field(10, ge=1)
+    """Budget; the un-tuned default is always the first trial."""
+    steps: int = Field(150, ge=1)
+    """Probe steps of a trial."""
+    finalists: int = Field(2, ge=1)
+    """Best trials that meet the default again, in longer probes with fresh seeds."""
+    final_steps: int = Field(360, ge=1)
+    latent_std: tuple[float, float] = (0.8, 1.8)
+    """Range searched for the latent standard deviation s of z ~ N(0, s^2 I)."""
+    temperature: tuple[float, float] = (0.5, 3.0)
+    """Range searched for the temperature of the soft labels."""
+    filter_threshold: tuple[float, float] = (0.0, 0.8)
+    """Range searched for the least Teacher confidence in the wanted class that keeps a sample."""
+
+
+class Distillation(Classifier):
+    """Stage 5: Generative Knowledge Distillation of the Student S."""
+
+    network: str | None = None
+    """As in `teacher.network`; None takes the Teacher's network, width and blocks."""
+    width: int | None = Field(None, ge=4)
+    blocks: tuple[int, ...] | None = None
+    steps: int = Field(2000, ge=1)
+    labels: Literal["soft", "hard"] = "soft"
+    """The Teacher's softmax, or the class that the Generator was asked for."""
+    regeneration_period: int = Field(1, ge=0)
+    """Epochs after which the synthetic set is drawn anew; 0 keeps one fixed set."""
+    size_multiple: float = Field(1.0, gt=0)
+    """Size of the synthetic set as a multiple of |D_train|."""
+
+
+class Evaluation(Section):
+    """Stage 6: what Teacher and Student reach on test."""
+
+    bootstrap_draws: int = Field(2000, ge=1000)
+    calibration_bins: int = Field(15, ge=2)
+
+
+class Audit(Section):
+    """Stage 7: what leaks."""
+
+    bootstrap_draws: int = Field(1000, ge=1000)
+
+
+class Report(Section):
+    """Stage 8: the page to look at."""
+
+    show_real: bool = False
+    """Show real images beside the synthetic ones: the report is then private."""
+
+
+class Runtime(Section):
+    """How the work is done; not part of what a run is, so it may change between resumptions."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    checkpoint_seconds: float = Field(30.0, ge=0)
+    """A killed run loses at most this much work."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads; None leaves it to torch."""
+
+
+class Config(Section):
+    """The whole run."""
+
+    preset: Literal["demo", "fast", "paper"] = "fast"
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bfloat16 autocast where the hardware has it, else float32."""
+    data: Data = Data()
+    teacher: Teacher = Teacher()
+    generator: Generator = Generator()
+    selection: Selection = Selection()
+    tuning: Tuning = Tuning()
+    distillation: Distillation = Distillation()
+    evaluation: Evaluation = Evaluation()
+    audit: Audit = Audit()
+    report: Report = Report()
+    runtime: Runtime = Runtime()
+
+    @classmethod
+    def resolve(
+        cls,
+        source: str = "",
+        *,
+        preset: str | None = None,
+        file: Path | None = None,
+        settings: Sequence[str] = (),
+        **fields: Any,
+    ) -> Config:
+        """Merges defaults, preset, YAML file, settings and keyword fields, later over earlier.
+
+        Args:
+            source: what to train on, see `Data.source`; empty leaves it to the file.
+            preset: `demo`, `fast` or `paper`; None takes the file's, else `fast`.
+            file: YAML file of the same shape as `config.yaml` in a run directory.
+            settings: `stage.field=value` strings, the value in YAML.
+            fields: top-level fields, such as `seed=1`; None means not given.
+
+        Raises:
+            KRError: names the field, what it takes, and the nearest known name.
+
+        Example:
+            >>> Config.resolve("digits", preset="demo", settings=["teacher.width=8"]).teacher.width
+            8
+        """
+        tree: dict[str, Any] = {}
+        from_file = _read_yaml(file) if file else {}
+        name = preset or from_file.get("preset") or "fast"
+        if name not in PRESETS:
+            raise KRError(f"preset: {name!r} is not one of {', '.join(PRESETS)}")
+        for layer in (PRESETS[name], from_file, {"preset": name}):
+            _merge(tree, layer)
+        if source:
+            _merge(tree, {"data": {"source": source}})
+        for setting in settings:
+            _merge(tree, _parse_setting(setting))
+        _merge(tree, {key: value for key, value in fields.items() if value is not None})
+        return cls.parse(tree)
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any]) -> Config:
+        """Validates a tree of plain values.
+
+        Raises:
+            KRError: one line for each wrong field.
+        """
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            lines = [_explain(cls, item) for item in error.errors()]
+            raise KRError("the configuration is not valid:\n  " + "\n  ".join(lines)) from None
+
+    @classmethod
+    def load(cls, path: Path) -> Config:
+        """Reads a YAML file written by `dump`."""
+        return cls.parse(_read_yaml(path))
+
+    def dump(self) -> str:
+        """The whole configuration as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def differences(self, other: Config) -> list[str]:
+        """Names the fields in which two configurations differ, `runtime` left aside.
+
+        Example:
+            >>> Config(seed=1).differences(Config(seed=2))
+            ['seed: 1 here, 2 there']
+        """
+        mine, theirs = (_flatten(c.model_dump(mode="json")) for c in (self, other))
+        return [
+            f"{name}: {mine.get(name)} here, {theirs.get(name)} there"
+            for name in mine
+            if mine[name] != theirs.get(name) and not name.startswith("runtime.")
+        ]
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise KRError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise KRError(f"{path}: holds no configuration (expected sections such as `teacher:`)")
+    return tree
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    name, equals, text = setting.partition("=")
+    if not equals or not name:
+        raise KRError(f"--set {setting}: expected stage.field=value, such as teacher.steps=500")
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    for key in reversed(name.split(".")):
+        value = {key: value}
+    return dict(value)
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    """One line for one pydantic error: the field, what it takes, the nearest known name."""
+    location = [str(part) for part in item["loc"]]
+    name = ".".join(location)
+    if item["type"] != "extra_forbidden":
+        return f"{name}: {item['msg']} (got {item['input']!r})"
+    known = _fields_at(model, location[:-1])
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    prefix = "".join(part + "." for part in location[:-1])
+    hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(known)}"
+    return f"{name}: unknown field; {hint}"
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return list(model.model_fields)
+
+
+PRESETS: dict[str, dict[str, Any]] = {"demo": {}, "fast": {}, "paper": {}}
+"""What each preset sets over the defaults."""
