@@ -1,1 +1,1 @@
-"""attacks"""
+"""Membership attacks, one paper a file: signals in, scores out (higher = member); no torch."""

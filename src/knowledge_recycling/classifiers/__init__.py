@@ -1,1 +1,59 @@
-"""classifiers"""
+"""Networks of Teacher and Student, and the one supervised training loop."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from knowledge_recycling.classifiers.resnet import ResNet
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.storage import load_network, save_network
+
+
+def build(
+    *,
+    network: str,
+    channels: int,
+    classes: int,
+    size: int,
+    width: int,
+    blocks: tuple[int, ...] | list[int],
+) -> nn.Module:
+    """Makes an untrained classifier: images (n, channels, size, size) in -1..1 to logits (n, C).
+
+    Args:
+        network: `resnet`, or `package.module:factory`, a function of (channels, classes, size).
+        channels: 1 grey, 3 colour.
+        classes: C.
+        size: side of the images in pixels.
+        width: ResNet only: channels of the first stage.
+        blocks: ResNet only: residual blocks of each stage.
+
+    Raises:
+        KRError: the import path leads nowhere, or not to a network.
+    """
+    if network == "resnet":
+        return ResNet(channels, classes, width, tuple(blocks))
+    module, colon, factory = network.partition(":")
+    try:
+        if not colon:
+            raise ImportError("expected `resnet` or package.module:factory")
+        made = getattr(importlib.import_module(module), factory)(channels, classes, size)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise KRError(f"network {network!r} cannot be made: {error}") from None
+    if not isinstance(made, nn.Module):
+        raise KRError(f"network {network!r} made a {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def save(path: Path, network: nn.Module, spec: dict[str, Any]) -> None:
+    """Writes a classifier and the keyword arguments of `build` that make it."""
+    save_network(path, network, spec)
+
+
+def load(path: Path) -> nn.Module:
+    """Reads a classifier, in eval mode, on the CPU."""
+    return load_network(path, build)

@@ -1,1 +1,39 @@
-"""generators"""
+"""Class-conditional Generators G(z, y), one method a file.
+
+Each file has a network and its training, with the same small interface:
+
+- `G(z, labels)`: z (n, `G.latent_dim`) ~ N(0, s^2 I) and labels (n,) to images (n, c, h, w) in
+  -1..1 in one forward pass; `G.spec` holds the keyword arguments that rebuild it.
+- `Training(config, channels=, classes=, size=, device=, autocast=, ...)` with
+  `step(images, labels, progress)` -> losses, `snapshot(images, labels)` -> G with averaged
+  weights, `state_dict()` and `load_state_dict()` for an exact resumption.
+
+Side lengths are g * 2^k with a base grid g of 4 to 8.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from knowledge_recycling.generators.biggan import BigGAN
+from knowledge_recycling.generators.latent import LatentGenerator
+from knowledge_recycling.storage import load_network, save_network
+
+NETWORKS: dict[str, type[nn.Module]] = {"latent": LatentGenerator, "biggan": BigGAN}
+
+
+def save(path: Path, method: str, network: nn.Module) -> None:
+    """Writes a snapshot."""
+    save_network(path, network, {"method": method, "spec": network.spec})
+
+
+def load(path: Path) -> nn.Module:
+    """Reads a snapshot, in eval mode, on the CPU."""
+
+    def build(method: str, spec: dict[str, Any]) -> nn.Module:
+        return NETWORKS[method](**spec)
+
+    return load_network(path, build)

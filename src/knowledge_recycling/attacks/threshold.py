@@ -1,0 +1,76 @@
+"""Threshold attacks on a released model: no shadows, one score for each record.
+
+The audit of the Knowledge Recycling paper (arXiv:2407.15526): the model's own output on a record
+is the score. Modified entropy is from Song and Mittal, arXiv:2003.10595, eq. 6. Accuracy over
+privacy (AOP) is from arXiv:2306.03054.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr, logsumexp
+
+from knowledge_recycling.attacks.signals import as_logits
+
+Floats = NDArray[np.float64]
+
+
+def scores(logits: ArrayLike, labels: ArrayLike) -> dict[str, Floats]:
+    """Membership scores, higher means member, all in float64 through log-sum-exp.
+
+    Args:
+        logits: (n, C), raw outputs before the softmax, not probabilities.
+        labels: (n,), classes 0..C-1.
+
+    Returns:
+        (n,) arrays: `confidence`, the largest softmax probability, in [1/C, 1]; `loss`, minus
+        the cross-entropy in nats, at most 0; `entropy`, minus the softmax's entropy in nats, in
+        [-log C, 0]; `modified_entropy`, minus Song and Mittal's, at most 0.
+
+    Raises:
+        KRError: shapes that do not fit, labels outside 0..C-1, logits that are not finite.
+
+    Example:
+        >>> scores([[0.0, 0.0]], [1])["confidence"]
+        array([0.5])
+    """
+    z, y = as_logits(logits, labels)
+    log_p = z - logsumexp(z, axis=-1, keepdims=True)
+    p = np.exp(log_p)
+    loss = np.take_along_axis(log_p, y[:, None], axis=-1)[:, 0]
+    return {
+        "confidence": p.max(axis=-1),
+        "loss": loss,
+        "entropy": -entr(p).sum(axis=-1),
+        "modified_entropy": _modified_entropy(z, y, p, loss),
+    }
+
+
+def aop(accuracy: float, auc: float, lam: float = 2.0) -> float:
+    """Accuracy over privacy: accuracy / (2 max(AUC, 0.5))^lambda, arXiv:2306.03054.
+
+    Args:
+        accuracy: in [0, 1].
+        auc: of the attack, in [0, 1]; below 0.5 counts as 0.5.
+        lam: weight of privacy; 0 leaves the accuracy alone.
+
+    Returns:
+        The accuracy where the attack is at chance, less the better the attack is.
+
+    Example:
+        >>> aop(0.9, 0.5), aop(0.9, 1.0)
+        (0.9, 0.225)
+    """
+    return accuracy / (2.0 * max(auc, 0.5)) ** lam
+
+
+def _modified_entropy(z: Floats, y: NDArray[np.intp], p: Floats, loss: Floats) -> Floats:
+    """(1 - p_y) log p_y + sum_{j != y} p_j log(1 - p_j)."""
+    wrong = np.ones(z.shape, dtype=bool)
+    wrong[np.arange(len(z)), y] = False
+    # 1 - p_y is the sum of the others: exact where p_y rounds to 1.
+    others = np.where(wrong, p, 0.0)
+    # A wrong class with p_j = 1 is worth minus infinity; the largest double below 1 bounds it.
+    bounded = np.minimum(others, 1.0 - np.finfo(float).epsneg)
+    return others.sum(axis=-1) * loss + (others * np.log1p(-bounded)).sum(axis=-1)

@@ -1,0 +1,193 @@
+"""The one supervised training loop: Teacher, probes and Student go through it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from knowledge_recycling.checkpoint import Checkpoint
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.progress import track
+from knowledge_recycling.run_dir import Metrics
+from knowledge_recycling.runtime import Runtime, derive
+
+Batches = Callable[[int], tuple[Tensor, Tensor]]
+"""step -> images (n, c, h, w) float in -1..1, targets (n,) classes or (n, C) probabilities."""
+
+Judge = Callable[[nn.Module], dict[str, float]]
+"""network -> figures on validation, `accuracy` and `loss` among them."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to train."""
+
+    steps: int
+    learning_rate: float
+    weight_decay: float
+
+
+@dataclass
+class Best:
+    """The best look on validation so far."""
+
+    step: int
+    figures: dict[str, float]
+    state: dict[str, Tensor]
+
+
+def fit(
+    network: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    runtime: Runtime,
+    *,
+    seed: tuple[int, str],
+    label: str,
+    checkpoint: Checkpoint | None = None,
+    metrics: Callable[[int], Metrics] | None = None,
+    judge: Judge | None = None,
+    looks: int = 1,
+) -> Best | None:
+    """Minimises the cross-entropy to the targets with AdamW under a cosine schedule.
+
+    L = -(1/n) sum_i sum_c t_ic log softmax(f(x_i))_c, where t is one-hot or a soft label.
+
+    Args:
+        network: trained in place, on `runtime.device`; left in eval mode with the last weights,
+            or with the best look's where there is a judge.
+        batches: the data.
+        recipe: steps, learning rate, weight decay.
+        runtime: device and precision.
+        seed: (seed, purpose); step t draws all its randomness from (seed, purpose, t).
+        label: shown with the progress.
+        checkpoint: where to resume from and save to.
+        metrics: opens the log of losses and looks, given the step to resume from.
+        judge: looks at the network on validation.
+        looks: how often the judge looks, evenly spaced; the last look is after the last step.
+
+    Returns:
+        The best look (highest accuracy, lowest loss among equals), or None without a judge.
+
+    Raises:
+        KRError: the loss is no longer a number.
+    """
+    optimiser = torch.optim.AdamW(
+        _decayed(network, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.99)
+    )
+    saved = checkpoint.restore() if checkpoint else None
+    start, best = _restore(saved, network, optimiser)
+    log = metrics(start) if metrics else None
+    look_at = {round((i + 1) * recipe.steps / looks) - 1 for i in range(looks)}
+    every = max(1, recipe.steps // 200)
+    for step in track(label, start, recipe.steps):
+        torch.manual_seed(derive(*seed, step))
+        loss = _update(network.train(), optimiser, *batches(step), recipe, step, runtime)
+        row: dict[str, float] = {}
+        if step % every == 0:
+            row = {"loss": loss.item(), "learning_rate": learning_rate(recipe, step)}
+            _check_finite(row["loss"], step, label)
+        if judge and step in look_at:
+            figures = judge(network.eval())
+            row |= {f"val_{name}": value for name, value in figures.items()}
+            best = _better(best, Best(step + 1, figures, _copied(network)))
+        if log and row:
+            log.write(step=step, **row)
+        if checkpoint:
+            checkpoint.offer(lambda s=step + 1: _state(s, network, optimiser, best))  # type: ignore[misc]
+    if log:
+        log.close()
+    if best:
+        network.load_state_dict(best.state)
+    network.eval()
+    return best
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Linear warm-up over a twentieth of the steps, then half a cosine down to zero.
+
+    Example:
+        >>> [round(learning_rate(Recipe(100, 1.0, 0.0), step), 2) for step in (0, 4, 52, 99)]
+        [0.2, 1.0, 0.51, 0.0]
+    """
+    warm_up = max(1, recipe.steps // 20)
+    if step < warm_up:
+        return recipe.learning_rate * (step + 1) / warm_up
+    passed = (step - warm_up + 1) / max(1, recipe.steps - warm_up)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
+
+
+def _update(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    targets: Tensor,
+    recipe: Recipe,
+    step: int,
+    runtime: Runtime,
+) -> Tensor:
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(recipe, step)
+    with runtime.autocast():
+        logits = network(images.contiguous(memory_format=torch.channels_last))
+    loss = F.cross_entropy(logits.float(), targets)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return loss.detach()
+
+
+def _decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only: biases and normalisations are left alone."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _check_finite(loss: float, step: int, label: str) -> None:
+    if not math.isfinite(loss):
+        raise KRError(
+            f"{label}: the loss is {loss} at step {step + 1}. Lower the learning rate, or set "
+            "precision=fp32."
+        )
+
+
+def _better(best: Best | None, new: Best) -> Best:
+    def rank(look: Best) -> tuple[float, float]:
+        return look.figures["accuracy"], -look.figures["loss"]
+
+    return new if best is None or rank(new) > rank(best) else best
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+def _state(
+    step: int, network: nn.Module, optimiser: torch.optim.Optimizer, best: Best | None
+) -> dict[str, Any]:
+    return {
+        "step": step,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "best": copy.copy(vars(best)) if best else None,
+    }
+
+
+def _restore(
+    saved: dict[str, Any] | None, network: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, Best | None]:
+    if saved is None:
+        return 0, None
+    network.load_state_dict(saved["network"])
+    optimiser.load_state_dict(saved["optimiser"])
+    return saved["step"], Best(**saved["best"]) if saved["best"] else None

@@ -1,0 +1,102 @@
+"""The command `kr`: it parses, calls the pipeline, and prints; no logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from knowledge_recycling import pipeline, reporting
+from knowledge_recycling.config import Config
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.run_dir import RunDir
+
+app = typer.Typer(
+    help="Knowledge Recycling: a classifier that never saw the private images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="stage.field=value; may be given often.")
+]
+Preset = Annotated[str | None, typer.Option(help="demo, fast (default) or paper.")]
+Seed = Annotated[int | None, typer.Option(help="All randomness comes from it.")]
+Device = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
+File = Annotated[Path | None, typer.Option("--config", help="YAML file, as in a run directory.")]
+SkipBroken = Annotated[bool, typer.Option(help="Leave out images that cannot be decoded.")]
+ShowReal = Annotated[bool, typer.Option(help="Real images in the report: it is then private.")]
+
+
+@app.command()
+def run(
+    data: Annotated[str, typer.Argument(help="digits, a path, or a MedMNIST name.")],
+    out: Out,
+    preset: Preset = None,
+    seed: Seed = None,
+    device: Device = None,
+    settings: Settings = None,
+    config: File = None,
+    until: Annotated[str, typer.Option(help="Last stage to run.")] = pipeline.NAMES[-1],
+    fork: Annotated[
+        Path | None, typer.Option(help="Take what stays valid of the run -o to this new one.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the configuration and stop.")] = False,
+    skip_broken: SkipBroken = False,
+    show_real: ShowReal = False,
+) -> None:
+    """Runs all stages on DATA; the same command again goes on where it was stopped."""
+    flags = [*(settings or [])]
+    flags += [f"runtime.device={device}"] if device else []
+    flags += ["data.skip_broken=true"] if skip_broken else []
+    flags += ["report.show_real=true"] if show_real else []
+    resolved = Config.resolve(data, preset=preset, file=config, settings=flags, seed=seed)
+    if until not in pipeline.NAMES:
+        raise KRError(f"--until {until}: not a stage; one of {', '.join(pipeline.NAMES)}")
+    if dry_run:
+        typer.echo(resolved.dump(), nl=False)
+        return
+    run_dir = RunDir(out).fork(fork) if fork else RunDir(out)
+    pipeline.run(resolved, run_dir, until)
+    _show(run_dir)
+
+
+def _stage_command(name: str) -> None:
+    @app.command(name, help=f"Runs the stage `{name}` of a run made by `kr run`.")
+    def command(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
+        run_dir = RunDir.existing(run)
+        pipeline.run_stage(name, Config.load(run_dir.path / "config.yaml"), run_dir)
+
+
+for _name in pipeline.NAMES:
+    _stage_command(_name)
+
+
+def _show(run_dir: RunDir) -> None:
+    """Prints the result table and where the report is."""
+    console = Console()
+    rows = reporting.summary(run_dir.path)
+    if rows:
+        table = Table("on test", "Teacher", "Student", "difference")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    report = run_dir.path / "report" / "report.html"
+    if report.exists():
+        console.print(f"Report: {report.resolve()}", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: a `KRError` is printed without a traceback and exits with 2."""
+    try:
+        app(standalone_mode=False)
+    except KRError as error:
+        Console(stderr=True).print(f"error: {error}", style="bold red", markup=False)
+        raise SystemExit(2) from None
+    except typer.Abort:
+        raise SystemExit(130) from None

@@ -1,0 +1,26 @@
+"""The only door to real images: reads them, checks them, splits them, hands out single splits.
+
+A data format is one module with one reader that returns a `Source`; `source.open_source` chooses.
+Nothing a user gives is ever unpickled, and no path reaches a record that may be released.
+"""
+
+from __future__ import annotations
+
+from knowledge_recycling.data.arrays import save_arrays
+from knowledge_recycling.data.record import describe, example_grid, load
+from knowledge_recycling.data.resize import ALLOWED_SIZES, check_square_size
+from knowledge_recycling.data.source import open_source
+from knowledge_recycling.data.types import SPLITS, Source, Split
+
+__all__ = [
+    "ALLOWED_SIZES",
+    "SPLITS",
+    "Source",
+    "Split",
+    "check_square_size",
+    "describe",
+    "example_grid",
+    "load",
+    "open_source",
+    "save_arrays",
+]

@@ -1,0 +1,65 @@
+"""Arrays from Python: validated and kept in a file, so that every stage reads the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from knowledge_recycling.data import checks
+from knowledge_recycling.data.files import replacing
+from knowledge_recycling.errors import KRError
+
+
+def save_arrays(
+    path: Path, images: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None
+) -> Path:
+    """Validates labelled images and writes them as an npz file that `open_source` reads.
+
+    Args:
+        path: file to write, replaced where it exists.
+        images: (n, h, w), (n, h, w, 1) or (n, h, w, 3); uint8 0..255, or float 0..1.
+        labels: (n,) or (n, 1), whole numbers 0..C-1 or class names.
+        groups: (n,) whole numbers or strings, the patient of each image; kept as codes only.
+
+    Returns:
+        The path.
+
+    Raises:
+        KRError: says which array is wrong and what to do, or why it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "cells.npz"
+        >>> save_arrays(path, np.zeros((2, 8, 8)), ["sick", "healthy"]).name
+        'cells.npz'
+    """
+    content = _validated(np.asarray(images), np.asarray(labels), groups)
+    try:
+        with replacing(path) as stream:
+            np.savez(stream, **content)
+    except OSError as error:
+        raise KRError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def _validated(images: np.ndarray, labels: np.ndarray, groups: ArrayLike | None) -> dict[str, Any]:
+    images, _ = checks.as_images(images, "images")
+    labels = checks.as_vector(_plain_strings(labels), "labels")
+    if len(images) != len(labels):
+        raise KRError(f"{len(images)} images but {len(labels)} labels; one for each is needed")
+    codes, names, _ = checks.as_codes(labels, "labels")
+    content = {"images": images, "labels": codes, "class_names": np.array(names)}
+    if groups is not None:
+        plain = _plain_strings(np.asarray(groups))
+        content["groups"] = checks.as_groups(plain, len(images), "groups")
+    return content
+
+
+def _plain_strings(values: np.ndarray) -> np.ndarray:
+    """A column of strings as pandas gives it (objects) becomes an array of strings."""
+    if values.dtype.kind == "O" and all(isinstance(value, str) for value in values.flat):
+        return values.astype(np.str_)
+    return values

@@ -1,0 +1,131 @@
+"""From a source to the record in split.json, and from the record back to single splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from knowledge_recycling.config import Data
+from knowledge_recycling.data.source import open_source
+from knowledge_recycling.data.splits import draw, drawn_splits
+from knowledge_recycling.data.types import SPLITS, Source, Split
+from knowledge_recycling.errors import KRError
+
+
+def describe(source: Source, config: Data, seed: int) -> dict[str, Any]:
+    """Draws the missing splits and records all there is to know, free of paths and file names.
+
+    Args:
+        source: what `open_source` returned.
+        config: the fractions to draw with.
+        seed: of the draw.
+
+    Returns:
+        A JSON-able record: `name`, `data_sha256`, `size` (pixels), `channels`, `class_names`,
+        `has_groups`, `notes`, `drawn` (splits that were drawn, not given), `counts` (images of
+        each class by split) and `indices` (positions in the source by split).
+
+    Raises:
+        KRError: where the missing splits cannot be drawn.
+    """
+    assignment = draw(source, config, seed)
+    indices = {name: np.flatnonzero(assignment == code) for code, name in enumerate(SPLITS)}
+    classes = len(source.class_names)
+    counts = {
+        name: np.bincount(source.labels[places], minlength=classes).tolist()
+        for name, places in indices.items()
+    }
+    return {
+        "name": source.name,
+        "data_sha256": source.sha256,
+        "size": source.images.shape[1],
+        "channels": source.images.shape[-1],
+        "class_names": list(source.class_names),
+        "has_groups": source.groups is not None,
+        "notes": [*source.notes, *_split_notes(source, indices, counts)],
+        "drawn": drawn_splits(source),
+        "counts": counts,
+        "indices": {name: places.tolist() for name, places in indices.items()},
+    }
+
+
+def load(config: Data, record: Mapping[str, Any], *names: str) -> tuple[Split, ...]:
+    """Hands out the splits that are asked for, and no image of any other.
+
+    Args:
+        config: where the data are.
+        record: what `describe` returned.
+        names: among `train`, `val`, `test`.
+
+    Returns:
+        One split for each name, its arrays copied out of the source.
+
+    Raises:
+        KRError: where the data are no longer the ones of the record.
+    """
+    source = open_source(config)
+    if source.sha256 != record["data_sha256"]:
+        raise KRError(
+            f"data.source: {config.source} has changed since this run began (hash "
+            f"{source.sha256[:12]}, recorded {record['data_sha256'][:12]}); bring the old data "
+            "back, or begin a new run"
+        )
+    return tuple(_take(source, np.array(record["indices"][name], np.int64)) for name in names)
+
+
+def _take(source: Source, places: np.ndarray) -> Split:
+    groups = None if source.groups is None else source.groups[places]
+    return Split(source.images[places], source.labels[places], groups, places)
+
+
+def example_grid(config: Data, record: Mapping[str, Any], per_class: int, seed: int) -> np.ndarray:
+    """Random train images of each class, for a report that may show real images.
+
+    Args:
+        config: where the data are.
+        record: what `describe` returned.
+        per_class: images of each class.
+        seed: of the choice.
+
+    Returns:
+        (C, per_class, h, w, c) uint8; black where a class has fewer images.
+
+    Raises:
+        KRError: where the data are no longer the ones of the record.
+    """
+    (train,) = load(config, record, "train")
+    rng = np.random.default_rng([seed, *b"examples"])
+    shape = (len(record["class_names"]), per_class, *train.images.shape[1:])
+    grid = np.zeros(shape, np.uint8)
+    for label, row in enumerate(grid):
+        chosen = rng.permutation(np.flatnonzero(train.labels == label))[:per_class]
+        row[: len(chosen)] = train.images[chosen]
+    return grid
+
+
+def _split_notes(
+    source: Source, indices: Mapping[str, np.ndarray], counts: Mapping[str, list[int]]
+) -> list[str]:
+    notes = []
+    for name in ("val", "test"):
+        if absent := [source.class_names[c] for c, n in enumerate(counts[name]) if n == 0]:
+            notes.append(f"{name} has no image of: {', '.join(absent)}")
+    prints = {name: _prints(source.images, places) for name, places in indices.items()}
+    for first, second in combinations(SPLITS, 2):
+        known = set(prints[first])
+        if again := sum(fingerprint in known for fingerprint in prints[second]):
+            notes.append(f"{again} {second} images are exact duplicates of {first} images")
+        if source.groups is None:
+            continue
+        shared = np.intersect1d(source.groups[indices[first]], source.groups[indices[second]])
+        if len(shared):
+            notes.append(f"{len(shared)} groups (patients) are in both {first} and {second}")
+    return notes
+
+
+def _prints(images: np.ndarray, places: np.ndarray) -> list[bytes]:
+    return [blake2b(images[place].tobytes(), digest_size=16).digest() for place in places]

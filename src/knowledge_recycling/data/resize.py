@@ -1,0 +1,115 @@
+"""Sizes that run, and antialiased resizing to them."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from knowledge_recycling.errors import KRError
+
+ALLOWED_SIZES = tuple(
+    sorted({g * 2**k for g in range(4, 9) for k in range(1, 5) if g * 2**k <= 64})
+)
+"""Sides in pixels that run: g * 2^k up to 64, a coarse grid g of 4 to 8 doubled k >= 1 times.
+
+Example:
+    >>> ALLOWED_SIZES
+    (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+"""
+
+
+def nearest_size(side: float) -> int:
+    """The allowed size nearest to a side in pixels, the smaller of two equally near.
+
+    Example:
+        >>> nearest_size(27), nearest_size(224)
+        (28, 64)
+    """
+    return min(ALLOWED_SIZES, key=lambda size: abs(size - side))
+
+
+def check_square_size(size: int, what: str = "data.size") -> None:
+    """Refuses a side that the Generator's grid cannot reach.
+
+    Args:
+        size: side in pixels.
+        what: what has that side, for the message.
+
+    Raises:
+        KRError: names the nearest allowed size and the setting that chooses it.
+    """
+    if size not in ALLOWED_SIZES:
+        raise KRError(
+            f"{what}: a side of {size} pixels does not fit the Generator's grid "
+            f"(allowed: {', '.join(map(str, ALLOWED_SIZES))}); "
+            f"choose the nearest with --set data.size={nearest_size(size)}"
+        )
+
+
+def check_shape(height: int, width: int, where: str) -> None:
+    """Refuses images that are not square or whose side is not allowed.
+
+    Raises:
+        KRError: says which `--set data.size=` resizes them.
+    """
+    if height != width:
+        size = nearest_size((height + width) / 2)
+        raise KRError(
+            f"{where}: the images are {height} x {width} pixels (height x width), not square; "
+            f"--set data.size={size} resizes them, which changes their aspect ratio"
+        )
+    check_square_size(height, f"{where}: images of {height} x {width} pixels")
+
+
+def resize_image(image: np.ndarray, size: int) -> np.ndarray:
+    """Resizes one image with Pillow's Lanczos filter, whose support grows when it shrinks.
+
+    Args:
+        image: (h, w) or (h, w, 3) uint8.
+        size: side of the result in pixels.
+
+    Returns:
+        (size, size) or (size, size, 3) uint8; the image itself where it already has that size.
+    """
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def resize_stack(images: np.ndarray, size: int) -> np.ndarray:
+    """Resizes each image of a stack.
+
+    Args:
+        images: (n, h, w, c) uint8, c in {1, 3}.
+        size: side of the result in pixels.
+
+    Returns:
+        (n, size, size, c) uint8.
+    """
+    n, *_, channels = images.shape
+    result = np.empty((n, size, size, channels), np.uint8)
+    for target, image in zip(result, images, strict=True):
+        plain = image[..., 0] if channels == 1 else image
+        target[...] = resize_image(plain, size).reshape(target.shape)
+    return result
+
+
+def resize_note(shapes: set[tuple[int, int]], size: int) -> str | None:
+    """The note on a resizing, None where nothing changed.
+
+    Args:
+        shapes: the (height, width) met before resizing.
+        size: side after it.
+
+    Example:
+        >>> resize_note({(200, 180)}, 32)
+        'resized from 200x180 (height x width) to 32x32, Lanczos; the aspect ratio changed'
+    """
+    if shapes <= {(size, size)}:
+        return None
+    low, high = min(shapes), max(shapes)
+    origin = f"{low[0]}x{low[1]}"
+    if len(shapes) > 1:
+        origin = f"{len(shapes)} sizes, {origin} to {high[0]}x{high[1]}"
+    squeezed = "; the aspect ratio changed" if any(h != w for h, w in shapes) else ""
+    return f"resized from {origin} (height x width) to {size}x{size}, Lanczos{squeezed}"

@@ -1,0 +1,141 @@
+"""Opens whatever `data.source` names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from knowledge_recycling.config import Data
+from knowledge_recycling.data import checks, medmnist, resize
+from knowledge_recycling.data.folder import read_folder
+from knowledge_recycling.data.npz import read_npz
+from knowledge_recycling.data.types import OPEN, Source
+from knowledge_recycling.errors import KRError
+
+
+def open_source(config: Data) -> Source:
+    """Reads, checks and, where `size` is set, resizes the data that a configuration names.
+
+    The last two sources are kept in the process, since every stage asks again. What has changed
+    on disk is read anew.
+
+    Args:
+        config: `source` is `digits`, a path (npz file or image folder) or a MedMNIST name; a bare
+            `digits` or MedMNIST name is never a path (write `./digits` for that).
+
+    Returns:
+        The source; its arrays are read-only.
+
+    Raises:
+        KRError: says what is wrong with the data, where, and what to do.
+
+    Example:
+        >>> open_source(Data(source="digits")).images.shape
+        (1797, 8, 8, 1)
+    """
+    if config.size is not None:
+        resize.check_square_size(config.size)
+    path = _locate(config.source)
+    if config.groups and (path is None or path.is_file()):
+        raise KRError(
+            f"data.groups: is for image folders, and {config.source} is none; an npz file holds "
+            "groups in the arrays {split}_groups or groups"
+        )
+    # abspath, not resolve: a link keeps the name that the user knows.
+    return _read(config, path and Path(os.path.abspath(path)), _stamp(path, config.groups))
+
+
+def _stamp(path: Path | None, groups: str | None) -> tuple[int, int, int]:
+    """Number, latest change and total size of the files read; other once they have changed."""
+    if path is None:
+        return 0, 0, 0
+    files = [path, *path.rglob("*"), *([Path(groups)] if groups else [])]
+    stats = [file.stat() for file in files if file.exists()]
+    return len(stats), max(s.st_mtime_ns for s in stats), sum(s.st_size for s in stats)
+
+
+def _locate(source: str) -> Path | None:
+    """The path of a source, fetched where it is a MedMNIST name; None for digits."""
+    if source == "digits":
+        return None
+    if name := medmnist.parse_name(source):
+        return medmnist.fetch(*name)
+    if not source:
+        raise KRError("data.source: is empty; give digits, a path or a MedMNIST name")
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise KRError(f"data.source: {source} does not exist{_suggest(path)}")
+    return path
+
+
+def _suggest(path: Path) -> str:
+    parent = path.parent
+    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=3)
+    found = [str(parent / name) for name in near]
+    if parent == Path():
+        known = ["digits", *medmnist.table()]
+        found += difflib.get_close_matches(path.name.lower(), known, n=3)
+    if found:
+        return f"; did you mean {' or '.join(found)}?"
+    return "; give digits, an npz file, an image folder or a MedMNIST name such as breastmnist"
+
+
+@lru_cache(maxsize=2)
+def _read(config: Data, path: Path | None, stamp: tuple[int, int, int]) -> Source:
+    if path is None:
+        source = _digits()
+    elif path.is_dir():
+        source = read_folder(path, config)
+    else:
+        source = _with_names(read_npz(path), config, path)
+    where = str(path or source.name)
+    source = _sized(source, config.size, where)
+    checks.check_enough(source.labels, source.assigned, source.class_names, source.groups, where)
+    for array in (source.images, source.labels, source.groups, source.assigned):
+        if array is not None:
+            array.flags.writeable = False
+    return source
+
+
+def _digits() -> Source:
+    bunch = load_digits()
+    return Source(
+        images=np.rint(bunch.images[..., np.newaxis] * (255 / 16)).astype(np.uint8),
+        labels=bunch.target.astype(np.int64),
+        groups=None,
+        assigned=np.full(len(bunch.target), OPEN, np.int8),
+        class_names=tuple(map(str, bunch.target_names)),
+        notes=("values 0..16 scaled to 0..255",),
+        name="digits",
+    )
+
+
+def _with_names(source: Source, config: Data, path: Path) -> Source:
+    """Takes MedMNIST's class names where the file goes by a MedMNIST name, and says so."""
+    plain = tuple(map(str, range(len(source.class_names))))
+    names = medmnist.class_names(path.stem)
+    if source.class_names == plain and names and len(names) == len(plain):
+        note = () if names == plain else ("class names are MedMNIST's, by the file's name",)
+        source = replace(source, class_names=names, notes=(*source.notes, *note))
+    asked = medmnist.parse_name(config.source)
+    if asked and not medmnist.is_official(path, *asked):
+        note = ("the file in the MedMNIST cache has not the published checksum",)
+        source = replace(source, notes=(*source.notes, *note))
+    return source
+
+
+def _sized(source: Source, size: int | None, where: str) -> Source:
+    height, width = source.images.shape[1:3]
+    note = resize.resize_note({(height, width)}, size) if size else None
+    if size is None or note is None:
+        resize.check_shape(height, width, where)
+        return source
+    images = resize.resize_stack(source.images, size)
+    return replace(source, images=images, notes=(*source.notes, note))

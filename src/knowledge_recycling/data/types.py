@@ -1,0 +1,73 @@
+"""What the readers return and what the stages get."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+"""Names of the splits; a split's code is its position."""
+
+OPEN = -1
+"""Code of an image whose split is still to be drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Everything that was read, before splitting.
+
+    Attributes:
+        images: (n, h, w, c) uint8, h == w, c in {1, 3}.
+        labels: (n,) int64 in 0..C-1.
+        groups: (n,) int64 codes, the patient of each image; None where unknown.
+        assigned: (n,) int8: 0 train, 1 val, 2 test, -1 still to be drawn.
+        class_names: C names, by label.
+        notes: what a report must state, such as resizing; no paths, no file names.
+        name: short name such as `breastmnist`; never a path.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None
+    assigned: np.ndarray
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 over shape, dtype and bytes of images, labels, groups and assigned."""
+        digest = hashlib.sha256()
+        for array in (self.images, self.labels, self.groups, self.assigned):
+            if array is None:
+                digest.update(b"none")
+                continue
+            digest.update(f"{array.shape}{array.dtype.str}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The images of one split, copied out of the source.
+
+    Attributes:
+        images: (n, h, w, c) uint8.
+        labels: (n,) int64.
+        groups: (n,) int64 or None.
+        indices: (n,) int64 positions in the source: the record identifiers.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)

@@ -1,0 +1,133 @@
+"""The ordered stages of Knowledge Recycling, and running those that are not done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from knowledge_recycling import data
+from knowledge_recycling.config import Config
+from knowledge_recycling.progress import clock, console
+from knowledge_recycling.run_dir import RunDir, write_npz
+from knowledge_recycling.runtime import Runtime, peak_memory_bytes, reset_peak_memory
+from knowledge_recycling.stages import (
+    audit,
+    distillation,
+    evaluation,
+    generator,
+    report,
+    selection,
+    teacher,
+    tuning,
+)
+
+PROBE = tuple(
+    f"distillation.{field}"
+    for field in (
+        "network",
+        "width",
+        "blocks",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "shift",
+        "horizontal_flip",
+        "vertical_flip",
+    )
+)
+"""What the probes take from the Student's section."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage, the stages whose results it is made from, and what it reads of the config."""
+
+    name: str
+    run: Callable[[Config, RunDir], Any]
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    """Beside its own section, the seed and the precision."""
+
+
+STAGES = (
+    Stage("teacher", teacher.run),
+    Stage("generator", generator.run, ("teacher",)),
+    Stage("selection", selection.run, ("teacher", "generator"), PROBE),
+    Stage("tuning", tuning.run, ("teacher", "generator", "selection"), PROBE),
+    Stage("distillation", distillation.run, ("teacher", "generator", "selection", "tuning")),
+    Stage("evaluation", evaluation.run, ("teacher", "distillation")),
+    Stage("audit", audit.run, ("teacher", "distillation", "evaluation")),
+    Stage("report", report.run),
+)
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+def run(config: Config, run_dir: RunDir, until: str = NAMES[-1]) -> None:
+    """Runs the stages up to `until` that have no result from the present inputs.
+
+    Raises:
+        KRError: bad input, found before any work is done.
+    """
+    with run_dir.lock():
+        start(config, run_dir)
+        for stage in STAGES[: NAMES.index(until) + 1]:
+            advance(stage, config, run_dir)
+
+
+def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
+    """Runs one stage; those that it is made from must be done."""
+    with run_dir.lock():
+        start(config, run_dir)
+        advance(STAGES[NAMES.index(name)], config, run_dir)
+
+
+def start(config: Config, run_dir: RunDir) -> None:
+    """Checks everything that can be checked before the first training."""
+    Runtime.start(config)
+    run_dir.adopt_config(config)
+    source = data.open_source(config.data)
+    split = data.describe(source, config.data, config.seed)
+    for note in run_dir.adopt_split(split)["notes"]:
+        say(run_dir, f"note: {note}")
+
+
+def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
+    """Runs a stage unless its result is there, made from the same inputs."""
+    inputs = run_dir.inputs(config, stage.name, stage.needs, stage.reads)
+    if stage.name == "report":
+        _show_real(config, run_dir)
+    elif run_dir.is_done(stage.name, inputs):
+        say(run_dir, f"{stage.name}: done before")
+        return
+    resumed = run_dir.begin(stage.name, inputs)
+    say(run_dir, f"{stage.name}: {'goes on' if resumed else 'starts'}")
+    reset_peak_memory()
+    begin = time.monotonic()
+    result = stage.run(config, run_dir)
+    seconds = time.monotonic() - begin
+    run_dir.write_result(
+        stage.name,
+        result,
+        seconds=round(seconds, 3),
+        peak_memory_bytes=peak_memory_bytes(),
+        resumed=resumed,
+        **Runtime.start(config).describe(),
+    )
+    say(run_dir, f"{stage.name}: done in {clock(seconds)}")
+
+
+def _show_real(config: Config, run_dir: RunDir) -> None:
+    """Real images reach the report through the run directory, and only where asked for."""
+    path = run_dir.path / "real_examples.npz"
+    path.unlink(missing_ok=True)
+    if config.report.show_real:
+        grid = data.example_grid(config.data, run_dir.split(), 8, config.seed)
+        write_npz(path, images=grid)
+
+
+def say(run_dir: RunDir, line: str) -> None:
+    """Prints a line and adds it to log.txt."""
+    console.print(line, markup=False)
+    run_dir.log(line)

@@ -1,0 +1,92 @@
+"""Probe classifiers: short trainings on synthetic data, judged on real validation data.
+
+The accuracy of a probe is the Classification Accuracy Score (CAS, arXiv:1905.10887) on
+validation, by which Checkpoint Optimisation and Generator Tuning choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from knowledge_recycling import classifiers, metrics
+from knowledge_recycling.classifiers.inference import probabilities_of
+from knowledge_recycling.classifiers.training import Recipe, fit
+from knowledge_recycling.config import Distillation
+from knowledge_recycling.runtime import Runtime, derive
+from knowledge_recycling.synthesis import Source, Stream
+
+Watch = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that the probes of one stage share.
+
+    Args:
+        distillation: the Student's recipe, which a probe follows for fewer steps.
+        spec: keyword arguments of `classifiers.build` for the Student's network.
+        images, labels: real validation images (n, c, h, w) uint8 on the device, labels (n,).
+        seed: (seed, stage).
+        runtime: device and precision.
+    """
+
+    distillation: Distillation
+    spec: dict[str, Any]
+    images: Tensor
+    labels: Any
+    seed: tuple[int, str]
+    runtime: Runtime
+
+    def judge(self, network: nn.Module) -> dict[str, float]:
+        """Accuracy, AUC and cross-entropy on validation."""
+        return metrics.quick_look(probabilities_of(network, self.images, self.runtime), self.labels)
+
+    def score(
+        self, source: Source, steps: int, purpose: str, watch: Watch | None = None, looks: int = 1
+    ) -> dict[str, float]:
+        """Trains a probe on `source` and returns accuracy, AUC and loss on validation.
+
+        The last weights count: a best look would choose on validation a second time. Probes are
+        short, so a killed one starts over.
+
+        Args:
+            source: of synthetic images.
+            steps: length of the training.
+            purpose: names the probe; decides its randomness with the stage's seed.
+            watch: told the look's number and figures on the way; may raise to stop the probe.
+            looks: how often `watch` is told, the last time at the end.
+        """
+        seed = (self.seed[0], f"{self.seed[1]}/{purpose}")
+        torch.manual_seed(derive(*seed, "weights"))
+        network = classifiers.build(**self.spec)
+        network.to(self.runtime.device, memory_format=torch.channels_last)
+        stream = Stream(source, self.distillation, steps, lambda *keys: derive(*seed, *keys))
+        seen: list[dict[str, float]] = []
+
+        def judge(network: nn.Module) -> dict[str, float]:
+            seen.append(self.judge(network))
+            if watch:
+                watch(len(seen), seen[-1])
+            return seen[-1]
+
+        fit(
+            network,
+            stream,
+            Recipe(steps, self.distillation.learning_rate, self.distillation.weight_decay),
+            self.runtime,
+            seed=seed,
+            label=f"probe: {purpose}",
+            judge=judge,
+            looks=looks,
+        )
+        return seen[-1]
+
+
+def rank(figures: dict[str, float]) -> tuple[float, float]:
+    """Sorts probes: higher accuracy, and among equals (validation sets are small) higher AUC."""
+    return figures["accuracy"], figures["auc"]

@@ -1,0 +1,72 @@
+"""Puts the report together: results -> chapters -> one HTML page, one Markdown page, figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from knowledge_recycling.reporting.chapters import CHAPTERS
+from knowledge_recycling.reporting.front import front
+from knowledge_recycling.reporting.results import Results
+
+MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
+BLANK_LINES = re.compile(r"\n{3,}")
+
+
+def build(run: Path, show_real: bool = False) -> dict[str, bytes]:
+    """Renders the report of a run from its result files; writes nothing.
+
+    Args:
+        run: a run directory; stages that are not done are said to be so.
+        show_real: also show the real images of `real_examples.npz`, under a red banner.
+
+    Returns:
+        File name -> bytes: `report.html` (one file that loads nothing), `report.md`, and the
+        `figures/NAME.png` that the Markdown page links to. The same run gives the same bytes.
+
+    Raises:
+        KRError: the run directory is missing, or a file in it cannot be read.
+    """
+    results = Results.load(Path(run))
+    chapters = [chapter(results, show_real) for chapter in CHAPTERS]
+    page: dict[str, Any] = {"front": front(results, show_real), "chapters": chapters}
+    markdown = _markdown().get_template("report.md.j2").render(page)
+    pictures = (picture for chapter in chapters for picture in chapter.pictures())
+    return {
+        "report.html": _html().get_template("report.html.j2").render(page).encode(),
+        "report.md": BLANK_LINES.sub("\n\n", markdown).encode(),
+        **{f"figures/{picture.name}.png": picture.png for picture in pictures},
+    }
+
+
+def escape_markdown(value: Any) -> Any:
+    r"""Makes a text mean itself in Markdown, also inside a table; markup is left as it is.
+
+    Example:
+        >>> print(escape_markdown("<b>a_b|c"))
+        &lt;b&gt;a\_b\|c
+    """
+    if hasattr(value, "__html__"):
+        return value
+    text = " ".join(str(value).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return Markup(MARKDOWN_SPECIAL.sub(r"\\\1", text))
+
+
+def _html() -> Environment:
+    return Environment(
+        loader=PackageLoader("knowledge_recycling", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _markdown() -> Environment:
+    """Every text put into the page passes `escape_markdown`, without the template asking for it."""
+    return _html().overlay(finalize=escape_markdown)

@@ -1,0 +1,288 @@
+"""The chapters on utility, each a function from results to a Chapter, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from knowledge_recycling.reporting import figures, strips
+from knowledge_recycling.reporting.document import (
+    Block,
+    Cell,
+    Chapter,
+    Gallery,
+    Notice,
+    Picture,
+    Strip,
+    Strips,
+    Table,
+    Text,
+    cells,
+)
+from knowledge_recycling.reporting.formats import (
+    count,
+    decimal,
+    difference,
+    finite,
+    percent,
+)
+from knowledge_recycling.reporting.front import forgotten
+from knowledge_recycling.reporting.making import making
+from knowledge_recycling.reporting.privacy import privacy
+from knowledge_recycling.reporting.results import REAL_EXAMPLES, Results
+
+STRIP_IMAGES = 10
+
+
+def images(results: Results, show_real: bool) -> Chapter:
+    """Synthetic images by class and, only where asked for, real ones below them."""
+    samples = results.arrays("distillation/samples.npz")
+    real = results.arrays(REAL_EXAMPLES) if show_real else {}
+    if not samples:
+        return _not_run("images", "Synthetic images", "Distillation")
+    intro = (
+        "What the Student learned from, drawn as in training. The bar below an image is the "
+        "probability that the Teacher gives to the class the Generator was asked for."
+    )
+    blocks: list[Block] = [Text(intro)]
+    if show_real:
+        text = "Every second row shows real images of the training split."
+        missing = "Real images were asked for, but this run keeps none."
+        blocks.append(Notice("Real images.", text if real else missing, "danger"))
+    rows = [_strip(index, name, samples, real) for index, name in enumerate(results.class_names)]
+    return Chapter("images", "Synthetic images", [*blocks, Strips(rows)])
+
+
+def _strip(index: int, name: str, samples: Mapping[str, Any], real: Mapping[str, Any]) -> Strip:
+    shares = samples["soft_labels"][index, :, index]
+    row = samples["images"][index, :STRIP_IMAGES]
+    png = strips.strip(row, shares[:STRIP_IMAGES])
+    alt = f"{len(row)} synthetic images of the class {name}"
+    pictures = [Picture(f"synthetic_{index:03d}", png, alt)]
+    if real:
+        row = real["images"][index, :STRIP_IMAGES]
+        alt = f"{len(row)} real images of the class {name}"
+        pictures.append(Picture(f"real_{index:03d}", strips.strip(row), alt, caption="real"))
+    return Strip(name, f"Teacher's mean probability {percent(shares.mean())}", pictures)
+
+
+def learning(results: Results, show_real: bool) -> Chapter:
+    """Learning curves of Teacher, Generator and Student."""
+    pictures = [
+        picture
+        for stage in (_teacher_curves, _generator_curves, _student_curves)
+        if (picture := stage(results))
+    ]
+    if not pictures:
+        return _not_run("learning", "Learning curves", "Teacher")
+    intro = "Pale: as logged. Strong: moving mean. The dotted line marks the step that was kept."
+    return Chapter("learning", "Learning curves", [Text(intro), Gallery(pictures)])
+
+
+def _teacher_curves(results: Results) -> Picture | None:
+    result, rows = results.stages.get("teacher"), results.metrics("teacher")
+    if not result or not rows:
+        return None
+    panels = {"loss": "training loss", "val_loss": "validation loss", "val_accuracy": "accuracy"}
+    panels["val_accuracy"] = "validation accuracy"
+    panels = {key: title for key, title in panels.items() if any(key in row for row in rows)}
+    png = figures.curves(rows, panels, figures.TEACHER, result["best_step"])
+    best = percent(result["validation"]["accuracy"])
+    caption = f"Best look at step {count(result['best_step'])}: {best} on validation."
+    return Picture("learning_teacher", png, f"Teacher's curves. {caption}", "Teacher", caption)
+
+
+def _generator_curves(results: Results) -> Picture | None:
+    result, rows = results.stages.get("generator"), results.metrics("generator")
+    if not result or not rows:
+        return None
+    names = dict.fromkeys(k for r in rows for k, v in r.items() if finite(v) is not None)
+    panels = {name: name.replace("_", " ") for name in names if name != "step"}
+    chosen = results.stages.get("selection", {}).get("snapshot")
+    png = figures.curves(rows, panels, "#3a8a6f", chosen)
+    caption = f"Method: {result['method']}. {len(result['snapshots'])} snapshots kept."
+    alt = f"Generator's curves ({', '.join(panels.values())}). {caption}"
+    return Picture("learning_generator", png, alt, "Generator", caption)
+
+
+def _student_curves(results: Results) -> Picture | None:
+    result, rows = results.stages.get("distillation"), results.metrics("distillation")
+    if not result or not rows:
+        return None
+    png = figures.curves(rows, {"loss": "distillation loss"}, figures.STUDENT)
+    caption = f"{count(result['synthetic_images'])} synthetic images seen, no real one."
+    return Picture("learning_student", png, f"Student's curve. {caption}", "Student", caption)
+
+
+def snapshots(results: Results, show_real: bool) -> Chapter:
+    """Checkpoint Optimisation: every snapshot with its validation CAS."""
+    result = results.stages.get("selection")
+    if not result:
+        return _not_run("snapshots", "Checkpoint Optimisation", "Selection")
+    table, chosen = result["table"], result["snapshot"]
+    intro = (
+        "Each snapshot of the Generator trained a probe on synthetic images alone; its accuracy "
+        "on real validation images (CAS) decides. All get a short screen, the best a longer look."
+    )
+    head = ("Snapshot", "Screen accuracy", "AUC", "Loss", "Longer look", "AUC", "Loss")
+    rows = [
+        [
+            _trial_name(row["snapshot"], row["snapshot"] == chosen),
+            *_look(row, "screen"),
+            *_look(row, "final"),
+        ]
+        for row in table
+    ]
+    alt = f"Validation CAS of {len(table)} snapshots; the one of step {chosen} is chosen."
+    plot = Picture("snapshots", figures.snapshots(table, chosen), alt)
+    blocks: list[Block] = [
+        Text(intro),
+        Gallery([plot]),
+        Table("Snapshots by Generator step.", head, rows),
+    ]
+    return Chapter("snapshots", "Checkpoint Optimisation", blocks)
+
+
+def _trial_name(number: int, chosen: bool, default: bool = False) -> Cell:
+    notes = [word for word, holds in (("chosen", chosen), ("un-tuned", default)) if holds]
+    return Cell(count(number), ", ".join(notes))
+
+
+def _look(row: Mapping[str, Any], key: str) -> list[Cell]:
+    look = row.get(key)
+    if not look:
+        return cells("", "", "")
+    return cells(percent(look["accuracy"]), decimal(look["auc"]), decimal(look["loss"]))
+
+
+PARAMETERS = {
+    "latent_std": "latent standard deviation s",
+    "temperature": "soft-label temperature",
+    "filter_threshold": "filter threshold",
+}
+
+
+def tuning(results: Results, show_real: bool) -> Chapter:
+    """Generator Tuning: the trials, the finalists, the choice."""
+    result = results.stages.get("tuning")
+    if not result:
+        return _not_run("tuning", "Generator Tuning", "Tuning")
+    table, plain = result["table"], result["default"]
+    default = next((r["trial"] for r in table if all(r[k] == plain[k] for k in plain)), None)
+    chosen = next((row["trial"] for row in result["finalists"] if row["chosen"]), None)
+    intro = (
+        "With the snapshot fixed, the parameters of synthesis are searched on validation CAS. "
+        "The un-tuned setting is one of the trials and meets the best ones again in longer probes; "
+        f"chosen: {_setting(result['parameters'])}."
+    )
+    pictures = [
+        Picture(
+            f"tuning_{field}",
+            figures.tuning(table, field, label, default, chosen),
+            f"Validation CAS of {len(table)} trials over the {label}.",
+        )
+        for field, label in PARAMETERS.items()
+    ]
+    blocks: list[Block] = [Text(intro), Gallery(pictures), *_tuning_tables(result, default, chosen)]
+    return Chapter("tuning", "Generator Tuning", blocks)
+
+
+def _setting(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in parameters.items())
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if finite(value) is not None else str(value)
+
+
+def _tuning_tables(
+    result: Mapping[str, Any], default: int | None, chosen: int | None
+) -> list[Block]:
+    def row(entry: Mapping[str, Any]) -> list[Cell]:
+        name = _trial_name(entry["trial"], entry["trial"] == chosen, entry["trial"] == default)
+        return [name, *_look({"": entry}, "")]
+
+    def trial(entry: Mapping[str, Any]) -> list[Cell]:
+        keys = ("latent_std", "prior", "temperature", "filter_threshold")
+        return [*row(entry), *cells(*(_value(entry[key]) for key in keys), entry["state"])]
+
+    head = ("Trial", "Accuracy", "AUC", "Loss")
+    setting = ("Latent std", "Prior", "Temperature", "Filter", "State")
+    finalists = [row(entry) for entry in result["finalists"]]
+    trials = [trial(entry) for entry in result["table"]]
+    return [
+        Table("Finalists, in longer probes with fresh seeds.", head, finalists),
+        Table(f"All {len(trials)} trials.", (*head, *setting), trials, folded=True),
+    ]
+
+
+def classes(results: Results, show_real: bool) -> Chapter:
+    """Recall of each class, and which classes are taken for which."""
+    result = results.stages.get("evaluation")
+    if not result:
+        return _not_run("classes", "Class by class", "Evaluation")
+    lost = forgotten(result)
+    rows = [_recall_row(results, result, i, i in lost) for i in range(len(results.class_names))]
+    head = ("Class", "Test images", "Teacher", "Student", "Difference")
+    caption = "Recall on test: the share of a class's images that are recognised."
+    pictures = [_confusion(result, results.class_names, who) for who in ("teacher", "student")]
+    words = "Confusion in percent of each true class; a row adds up to 100."
+    blocks: list[Block] = [Table(caption, head, rows), Text(words), Gallery(pictures)]
+    return Chapter("classes", "Class by class", blocks)
+
+
+def _recall_row(results: Results, result: Mapping[str, Any], index: int, lost: bool) -> list[Cell]:
+    teacher, student = (result[who]["recall"][index] for who in ("teacher", "student"))
+    apart = difference(student, teacher, scale=100, digits=1)
+    total = sum(result["teacher"]["confusion"][index])
+    return [
+        Cell(results.class_names[index], f"class {index}"),
+        Cell(count(total)),
+        Cell(percent(teacher), share=finite(teacher)),
+        Cell(percent(student), share=finite(student)),
+        Cell(apart, "forgotten" if lost else "", tone="bad" if lost else ""),
+    ]
+
+
+def _confusion(result: Mapping[str, Any], names: Sequence[str], who: str) -> Picture:
+    matrix = result[who]["confusion"]
+    shares = figures.normalise(matrix)
+    diagonal = ", ".join(f"{name} {percent(shares[i, i])}" for i, name in enumerate(names[:10]))
+    alt = f"Confusion matrix of the {who.title()}; its diagonal begins: {diagonal}."
+    png = figures.confusion(matrix, names, who)
+    return Picture(f"confusion_{who}", png, alt, who.title())
+
+
+def calibration(results: Results, show_real: bool) -> Chapter:
+    """Reliability diagrams of Teacher and Student."""
+    result = results.stages.get("evaluation")
+    if not result:
+        return _not_run("calibration", "Calibration", "Evaluation")
+    intro = (
+        "Where the curve lies on the dashed line, confidence means what it says; below it, the "
+        "classifier is surer than it is right."
+    )
+    pictures = []
+    for who in ("teacher", "student"):
+        caption = f"Expected calibration error {decimal(result[who]['ece'])}."
+        png = figures.reliability(result[who]["calibration"], who)
+        alt = f"Reliability diagram of the {who.title()}. {caption}"
+        pictures.append(Picture(f"calibration_{who}", png, alt, who.title(), caption))
+    return Chapter("calibration", "Calibration", [Text(intro), Gallery(pictures)])
+
+
+def _not_run(anchor: str, title: str, stage: str) -> Chapter:
+    return Chapter(anchor, title, [Text(f"{stage}: not run.")])
+
+
+CHAPTERS: tuple[Callable[[Results, bool], Chapter], ...] = (
+    images,
+    learning,
+    snapshots,
+    tuning,
+    classes,
+    calibration,
+    privacy,
+    making,
+)
+"""The report in order. A chapter takes the results and whether real images may be shown."""

@@ -1,0 +1,306 @@
+"""The drawings of the report: plain numbers in, PNG bytes out.
+
+Every figure is one narrow panel, so that panels stand side by side on a wide screen and one
+below the other on a phone without shrinking their letters. No pyplot: nothing global is kept.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from knowledge_recycling.reporting.formats import finite
+
+DPI = 150
+INK, MUTED, LINE = "#26303b", "#6b7683", "#e4e7eb"
+TEACHER, STUDENT = "#2f5597", "#c55a2b"
+COLOURS = {"teacher": TEACHER, "student": STUDENT}
+SERIES = ("#2f5597", "#c55a2b", "#3a8a6f", "#8a5aa0", "#a8862a", "#56616d")
+DASHES = ("-", "--", "-.", ":", "-", "--")
+STYLE: Any = {
+    # Class names may hold dollar signs.
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": "#b9c0c8",
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": LINE,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+}
+
+
+def _draw(paint: Callable[[Figure], None], width: float = 4.6, height: float = 3.3) -> bytes:
+    """Runs `paint` on a fresh figure of the house's style; sizes in inches."""
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # Class names may be in any script; the bundled font draws a box for what it lacks.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        paint(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one metric, rows without a finite value left out.
+
+    Example:
+        >>> series([{"step": 1, "loss": 2.0}, {"step": 2}], "loss")[1]
+        array([2.])
+    """
+    pairs = [(row["step"], finite(row.get(key))) for row in rows]
+    kept = np.array([pair for pair in pairs if pair[1] is not None], dtype=float).reshape(-1, 2)
+    return kept[:, 0], kept[:, 1]
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred moving mean, the window cut off at both ends.
+
+    Example:
+        >>> smooth(np.array([0.0, 3.0, 6.0]), 3)
+        array([1.5, 3. , 4.5])
+    """
+    index = np.arange(len(values))
+    low, high = np.maximum(index - window // 2, 0), np.minimum(index + window // 2 + 1, len(values))
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    return (total[high] - total[low]) / (high - low)
+
+
+def curves(
+    rows: Sequence[Mapping[str, Any]],
+    panels: Mapping[str, str],
+    colour: str = TEACHER,
+    mark: float | None = None,
+) -> bytes:
+    """Small panels one below the other over a common axis of steps.
+
+    Args:
+        rows: rows of a metrics.jsonl.
+        panels: the metric of each panel, from its key to its title.
+        colour: of the curves.
+        mark: a step to set off in every panel, such as the best one.
+    """
+
+    def paint(figure: Figure) -> None:
+        grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
+        for axes, (key, title) in zip(grid[:, 0], panels.items(), strict=True):
+            _curve(axes, *series(rows, key), colour)
+            axes.set_title(title)
+            if mark is not None:
+                axes.axvline(mark, color=INK, linewidth=1, linestyle=":")
+        grid[-1, 0].set_xlabel("step")
+
+    return _draw(paint, width=3.7, height=max(2.6, 0.5 + 1.2 * len(panels)))
+
+
+def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -> None:
+    if len(values) < 40:
+        axes.plot(steps, values, color=colour, marker="o", markersize=3)
+        return
+    axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+    axes.plot(steps, smooth(values, max(5, len(values) // 25)), color=colour)
+    # A first step far off the rest would flatten the curve that matters.
+    low, high = np.percentile(values, [0, 99])
+    axes.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
+
+
+def snapshots(table: Sequence[Mapping[str, Any]], chosen: float) -> bytes:
+    """Validation CAS of each snapshot: the screen, and the longer look at the finalists."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for look, colour, marker in (("screen", MUTED, "o"), ("final", STUDENT, "D")):
+            scored = [row for row in table if row.get(look)]
+            x = [row["snapshot"] for row in scored]
+            y = [_percent(row[look]["accuracy"]) for row in scored]
+            line = "-" if look == "screen" else "none"
+            label = "screen" if look == "screen" else "longer look"
+            axes.plot(x, y, color=colour, marker=marker, linestyle=line, label=label)
+        axes.axvline(chosen, color=INK, linewidth=1, linestyle=":", label="chosen")
+        axes.set(xlabel="snapshot (Generator step)", ylabel="validation CAS, %")
+        axes.legend(loc="best")
+
+    return _draw(paint)
+
+
+def tuning(
+    table: Sequence[Mapping[str, Any]],
+    field: str,
+    label: str,
+    default: int | None,
+    chosen: int | None,
+) -> bytes:
+    """Validation CAS of each trial over one parameter of synthesis.
+
+    Args:
+        table: the trials.
+        field: the parameter on the horizontal axis.
+        label: its name in words.
+        default: number of the un-tuned trial.
+        chosen: number of the trial whose parameters were taken.
+    """
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        whole = [row for row in table if row["state"] == "complete"]
+        for colour, prior in zip(SERIES[::2], sorted({r["prior"] for r in whole}), strict=False):
+            of_prior = [row for row in whole if row["prior"] == prior]
+            _trials(axes, of_prior, field, "o", colour, f"{prior} prior")
+        pruned = [row for row in table if row["state"] == "pruned"]
+        _trials(axes, pruned, field, "x", "#a3abb4", "pruned")
+        for trial, marker, name in ((default, "s", "un-tuned"), (chosen, "o", "chosen")):
+            ring = [row for row in table if row["trial"] == trial]
+            _trials(axes, ring, field, marker, STUDENT, name, ring=True)
+        axes.set(xlabel=label, ylabel="validation CAS, %")
+        if axes.collections:
+            axes.legend(loc="best")
+
+    return _draw(paint, width=3.7, height=2.9)
+
+
+def _trials(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    field: str,
+    marker: str,
+    colour: str,
+    name: str,
+    ring: bool = False,
+) -> None:
+    shown = [
+        r for r in rows if finite(r.get("accuracy")) is not None and finite(r[field]) is not None
+    ]
+    if not shown:
+        return
+    look: Any = {"color": colour, "s": 26, "linewidths": 1.3}
+    if ring:
+        look = {"facecolors": "none", "edgecolors": colour, "s": 120, "linewidths": 1.6}
+    x, y = [r[field] for r in shown], [_percent(r["accuracy"]) for r in shown]
+    axes.scatter(x, y, marker=marker, label=name, **look)
+
+
+def confusion(matrix: Sequence[Sequence[float]], names: Sequence[str], who: str) -> bytes:
+    """Row-normalised confusion matrix.
+
+    Args:
+        matrix: counts (C, C), true class by predicted class.
+        names: of the classes.
+        who: `teacher` or `student`, for the colour.
+    """
+    shares = normalise(matrix)
+    n = len(shares)
+    ticks = [f"{i} {_short(name)}" for i, name in enumerate(names)]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        tint = mpl.colors.LinearSegmentedColormap.from_list(who, ["#ffffff", COLOURS[who]])
+        axes.imshow(shares, cmap=tint, vmin=0, vmax=1)
+        axes.grid(False)
+        step = max(1, n // 20)
+        axes.set_xticks(range(0, n, step), [str(i) for i in range(0, n, step)])
+        axes.set_yticks(range(0, n, step), ticks[::step])
+        axes.set(xlabel="predicted class", ylabel="true class")
+        for i, j in np.ndindex(n, n) if n <= 12 else ():
+            _cell(axes, i, j, float(shares[i, j]), size=10 if n <= 4 else 8 if n <= 8 else 6.5)
+
+    return _draw(paint, height=3.6)
+
+
+def normalise(matrix: Sequence[Sequence[float]]) -> np.ndarray:
+    """Divides each row of counts by its sum; a row without images becomes NaN-free zeros.
+
+    Example:
+        >>> normalise([[3, 1], [0, 0]])
+        array([[0.75, 0.25],
+               [0.  , 0.  ]])
+    """
+    counts = np.asarray(matrix, dtype=float)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def _cell(axes: Axes, row: int, column: int, share: float, size: float) -> None:
+    ink = "white" if share > 0.55 else MUTED if share < 0.005 else INK
+    text = "0" if share < 0.005 else f"{100 * share:.0f}"
+    axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=size)
+
+
+def _short(name: str, length: int = 14) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def reliability(calibration: Mapping[str, Sequence[float | None]], who: str) -> bytes:
+    """Reliability diagram: accuracy over confidence, and below it how many images each bin has.
+
+    Args:
+        calibration: `confidence`, `accuracy` and `count`, one value a bin; null in empty bins.
+        who: `teacher` or `student`, for the colour.
+    """
+    bins = zip(
+        calibration["confidence"], calibration["accuracy"], calibration["count"], strict=True
+    )
+    kept = [(c, a, n) for c, a, n in bins if n and finite(c) is not None and finite(a) is not None]
+    confidence, accuracy, count = np.array(kept, dtype=float).reshape(-1, 3).T
+
+    def paint(figure: Figure) -> None:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+        top.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
+        top.plot(confidence, accuracy, color=COLOURS[who], marker="o", markersize=4)
+        top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+        bottom.bar(confidence, count, width=0.8 / len(calibration["count"]), color=COLOURS[who])
+        bottom.set(xlabel="confidence", ylabel="images")
+
+    return _draw(paint, height=4.0)
+
+
+def roc(attacks: Mapping[str, tuple[np.ndarray, np.ndarray]], floor: float) -> bytes:
+    """ROC curves on log-log axes, where the low false-positive rates that matter are visible.
+
+    Args:
+        attacks: name -> (fpr (n,), tpr (n,)), in [0, 1].
+        floor: smallest rate shown; lower ones are drawn on it.
+    """
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot([floor, 1], [floor, 1], color=MUTED, linewidth=1, label="chance")
+        for i, (name, (fpr, tpr)) in enumerate(attacks.items()):
+            x, y = np.maximum(fpr, floor), np.maximum(tpr, floor)
+            look: Any = {"color": SERIES[i % len(SERIES)], "linestyle": DASHES[i % len(DASHES)]}
+            axes.plot(x, y, label=name, drawstyle="steps-post", **look)
+        axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
+        axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda rate, _: f"{100 * rate:g}%")
+        axes.legend(loc="lower right")
+
+    return _draw(paint, height=3.8)
+
+
+def _percent(value: Any) -> float:
+    number = finite(value)
+    return float("nan") if number is None else 100 * number

@@ -1,0 +1,99 @@
+"""Stage 5: Generative Knowledge Distillation (GKD): the Student S never sees a real image.
+
+Each regeneration period a fresh synthetic set is drawn from G and labelled by T's softmax; S
+minimises the cross-entropy to these soft labels. The sets live on the device only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from knowledge_recycling import artefacts, classifiers
+from knowledge_recycling.checkpoint import Checkpoint
+from knowledge_recycling.classifiers.training import Recipe, fit
+from knowledge_recycling.config import Config
+from knowledge_recycling.run_dir import STATE, Metrics, RunDir, write_npz
+from knowledge_recycling.runtime import Runtime, derive
+from knowledge_recycling.synthesis import Parameters, Source, Stream
+
+SAMPLES_PER_CLASS = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """What distillation/result.json says."""
+
+    parameters: int
+    steps: int
+    labels: str
+    regeneration_period: int
+    synthetic_images: int
+    acceptance: float
+    snapshot: int
+    synthesis: dict[str, Any]
+
+
+def run(config: Config, run_dir: RunDir) -> Result:
+    """Trains S and writes distillation/network and samples of what it saw."""
+    runtime = Runtime.start(config)
+    section = config.distillation
+    folder = run_dir.stage("distillation")
+    teacher = artefacts.classifier(run_dir, "teacher", runtime)
+    snapshot = run_dir.result("selection")["snapshot"]
+    parameters = Parameters(**run_dir.result("tuning")["parameters"])
+    source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
+    spec = artefacts.student_spec(config, run_dir)
+    torch.manual_seed(derive(config.seed, "distillation", "weights"))
+    student = classifiers.build(**spec).to(runtime.device, memory_format=torch.channels_last)
+    stream = Stream(
+        source,
+        section,
+        section.steps,
+        lambda *keys: derive(config.seed, "distillation", *keys),
+        labels=section.labels,
+        period=section.regeneration_period,
+        size_multiple=section.size_multiple,
+    )
+    fit(
+        student,
+        stream,
+        Recipe(section.steps, section.learning_rate, section.weight_decay),
+        runtime,
+        seed=(config.seed, "distillation"),
+        label="Student",
+        checkpoint=Checkpoint(folder / STATE, config.runtime.checkpoint_seconds),
+        metrics=lambda step: Metrics(folder / "metrics.jsonl", step),
+    )
+    classifiers.save(folder / "network", student, spec)
+    acceptance = _samples(source, folder / "samples.npz", derive(config.seed, "samples"))
+    return Result(
+        parameters=sum(p.numel() for p in student.parameters()),
+        steps=section.steps,
+        labels=section.labels,
+        regeneration_period=section.regeneration_period,
+        synthetic_images=stream.images_drawn(section.steps),
+        acceptance=acceptance,
+        snapshot=snapshot,
+        synthesis=asdict(parameters),
+    )
+
+
+def _samples(source: Source, path: Path, seed: int) -> float:
+    """Writes a grid of synthetic images by class; returns the share that passed the filter."""
+    classes = torch.arange(len(source.class_counts)).repeat_interleave(SAMPLES_PER_CLASS)
+    drawn = source.draw_classes(classes, seed)
+    grid = (len(source.class_counts), SAMPLES_PER_CLASS)
+    write_npz(
+        path,
+        images=drawn.images.permute(0, 2, 3, 1).cpu().numpy().reshape(*grid, *_hwc(drawn.images)),
+        soft_labels=drawn.targets.float().cpu().numpy().reshape(*grid, -1),
+    )
+    return drawn.acceptance
+
+
+def _hwc(images: torch.Tensor) -> tuple[int, int, int]:
+    return images.shape[2], images.shape[3], images.shape[1]

@@ -1,0 +1,198 @@
+"""Stage 2: the class-conditional Generator G(z, y), trained on D_train; snapshots are kept."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from knowledge_recycling import classifiers, data, generators
+from knowledge_recycling.batching import Shuffled
+from knowledge_recycling.checkpoint import Checkpoint
+from knowledge_recycling.config import Config
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.generators.biggan import BigGANTraining
+from knowledge_recycling.generators.latent import LatentTraining
+from knowledge_recycling.progress import track
+from knowledge_recycling.run_dir import STATE, Metrics, RunDir
+from knowledge_recycling.runtime import Runtime, derive, to_float
+
+COLLAPSED = 0.1
+"""A snapshot with less than this share of the real images' variation within a class collapsed."""
+DIVERSITY_SAMPLES = 64
+
+
+class Training(Protocol):
+    """What every Generator's training offers, see `knowledge_recycling.generators`."""
+
+    def step(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        """One update; returns the losses."""
+
+    def snapshot(self, images: Tensor, labels: Tensor) -> nn.Module:
+        """G with averaged weights."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resumption needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What generator/result.json says."""
+
+    method: str
+    parameters: int
+    steps: int
+    snapshots: list[int]
+    warning: str | None
+
+
+def run(config: Config, run_dir: RunDir) -> Result:
+    """Trains G and writes generator/snapshots."""
+    runtime = Runtime.start(config)
+    record = run_dir.split()
+    (train,) = data.load(config.data, record, "train")
+    folder = run_dir.stage("generator")
+    images = runtime.images(train.images)
+    labels = torch.from_numpy(train.labels).to(runtime.device)
+    torch.manual_seed(derive(config.seed, "generator", "weights"))
+    training = _training(config, run_dir, runtime, record)
+    loop = _Loop(config, training, images, labels, folder, runtime)
+    warning = loop.run()
+    kept = sorted(int(path.stem) for path in (folder / "snapshots").glob("*.safetensors"))
+    if not kept:
+        raise KRError(
+            f"the Generator failed before its first snapshot: {warning} Lower "
+            "generator.learning_rate, or choose the other generator.method."
+        )
+    network = generators.load(folder / "snapshots" / f"{kept[-1]:06d}")
+    return Result(
+        method=config.generator.method,
+        parameters=sum(p.numel() for p in network.parameters()),
+        steps=config.generator.steps,
+        snapshots=kept,
+        warning=warning,
+    )
+
+
+def _training(
+    config: Config, run_dir: RunDir, runtime: Runtime, record: dict[str, Any]
+) -> Training:
+    shape = {
+        "channels": record["channels"],
+        "classes": len(record["class_names"]),
+        "size": record["size"],
+    }
+    if config.generator.method == "biggan":
+        return BigGANTraining(
+            config.generator, **shape, device=runtime.device, autocast=runtime.autocast
+        )
+    teacher = classifiers.load(run_dir.path / "teacher" / "network").to(runtime.device)
+    teacher.requires_grad_(False)
+    return LatentTraining(
+        config.generator,
+        **shape,
+        device=runtime.device,
+        autocast=runtime.autocast,
+        # A network of the user's own need not show its feature maps: its logits serve instead.
+        feature_maps=getattr(teacher, "feature_maps", lambda x: [teacher(x)]),
+    )
+
+
+@dataclass
+class _Loop:
+    config: Config
+    training: Training
+    images: Tensor
+    labels: Tensor
+    folder: Path
+    runtime: Runtime
+
+    def run(self) -> str | None:
+        """Trains to the end, or to the first loss that is no number; returns a warning."""
+        section = self.config.generator
+        checkpoint = Checkpoint(self.folder / STATE, self.config.runtime.checkpoint_seconds)
+        start, warning = self._restore(checkpoint.restore())
+        chosen = Shuffled(
+            len(self.labels),
+            section.batch_size,
+            lambda epoch: derive(self.config.seed, "generator", "order", epoch),
+            self.runtime.device,
+        )
+        log = Metrics(self.folder / "metrics.jsonl", start)
+        at = snapshot_steps(section.steps, section.snapshots)
+        every = max(1, section.steps // 200)
+        for step in track(f"Generator ({section.method})", start, section.steps):
+            torch.manual_seed(derive(self.config.seed, "generator", step))
+            index = chosen(step)
+            losses = self.training.step(
+                to_float(self.images[index]), self.labels[index], step / section.steps
+            )
+            if step % every == 0 or step + 1 in at:
+                row = {name: loss.item() for name, loss in losses.items()}
+                if not all(math.isfinite(value) for value in row.values()):
+                    warning = f"A loss was no longer a number at step {step + 1}."
+                    break
+                log.write(step=step, **row)
+            if step + 1 in at:
+                warning = self._snapshot(step + 1) or warning
+            checkpoint.offer(
+                lambda s=step + 1, w=warning: {  # type: ignore[misc]
+                    "step": s,
+                    "warning": w,
+                    "training": self.training.state_dict(),
+                }
+            )
+        log.close()
+        return warning
+
+    def _restore(self, saved: dict[str, Any] | None) -> tuple[int, str | None]:
+        if saved is None:
+            shutil.rmtree(self.folder / "snapshots", ignore_errors=True)
+            return 0, None
+        self.training.load_state_dict(saved["training"])
+        return saved["step"], saved["warning"]
+
+    def _snapshot(self, step: int) -> str | None:
+        """Writes a snapshot, unless its samples have collapsed; returns what is wrong with it."""
+        network = self.training.snapshot(self.images, self.labels).to(self.runtime.device)
+        diversity = self._diversity(network)
+        if not math.isfinite(diversity) or diversity < COLLAPSED:
+            return (
+                f"The snapshot at step {step} had collapsed (variation within a class "
+                f"{diversity:.2f} times that of the real images) and was left out."
+            )
+        path = self.folder / "snapshots" / f"{step:06d}"
+        generators.save(path, self.config.generator.method, network)
+        return None
+
+    @torch.no_grad()
+    def _diversity(self, network: nn.Module) -> float:
+        """Least ratio over the classes of synthetic to real standard deviation of the pixels."""
+        ratios = []
+        for y in self.labels.unique():
+            real = to_float(self.images[self.labels == y])
+            if len(real) < 2:
+                continue
+            z = torch.randn(DIVERSITY_SAMPLES, network.latent_dim, device=self.runtime.device)
+            with self.runtime.autocast():
+                made = network(z, y.expand(len(z))).float()
+            ratios.append(made.std(0).mean().item() / max(real.std(0).mean().item(), 1e-6))
+        return min(ratios, default=1.0) if all(map(math.isfinite, ratios)) else math.nan
+
+
+def snapshot_steps(steps: int, count: int) -> list[int]:
+    """Steps after which a snapshot is taken: evenly over the second half, the last at the end.
+
+    Example:
+        >>> snapshot_steps(1000, 4)
+        [625, 750, 875, 1000]
+    """
+    return sorted({max(1, round(steps * (0.5 + 0.5 * (i + 1) / count))) for i in range(count)})

@@ -1,0 +1,25 @@
+"""Stage 8: the page to look at, made from the other stages' results alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knowledge_recycling import reporting
+from knowledge_recycling.config import Config
+from knowledge_recycling.run_dir import RunDir, write_bytes
+
+
+@dataclass(frozen=True)
+class Result:
+    """What report/result.json says."""
+
+    files: list[str]
+
+
+def run(config: Config, run_dir: RunDir) -> Result:
+    """Writes report/report.html, report/report.md and the figures."""
+    folder = run_dir.stage("report")
+    files = reporting.build(run_dir.path, config.report.show_real)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    return Result(sorted(files))

@@ -1,0 +1,64 @@
+"""Stage 3: Checkpoint Optimisation: the snapshot whose synthetic data teach best is chosen.
+
+A short probe screens every snapshot; the best few get a longer one. The measure is CAS on real
+validation data, not FID.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from knowledge_recycling import artefacts, data
+from knowledge_recycling.config import Config
+from knowledge_recycling.probes import Bench, rank
+from knowledge_recycling.run_dir import RunDir, read_json, write_json
+from knowledge_recycling.runtime import Runtime
+from knowledge_recycling.synthesis import Parameters
+
+
+@dataclass(frozen=True)
+class Result:
+    """What selection/result.json says."""
+
+    snapshot: int
+    table: list[dict[str, Any]]
+
+
+def run(config: Config, run_dir: RunDir) -> Result:
+    """Chooses the snapshot."""
+    runtime = Runtime.start(config)
+    (val,) = data.load(config.data, run_dir.split(), "val")
+    teacher = artefacts.classifier(run_dir, "teacher", runtime)
+    bench = Bench(
+        config.distillation,
+        artefacts.student_spec(config, run_dir),
+        runtime.images(val.images),
+        val.labels,
+        (config.seed, "selection"),
+        runtime,
+    )
+    memory = run_dir.stage("selection") / "probes.json"
+    scores: dict[str, dict[str, float]] = read_json(memory) if memory.exists() else {}
+
+    def score(snapshot: int, steps: int, look: str) -> dict[str, float]:
+        purpose = f"{look} of snapshot {snapshot}"
+        if purpose not in scores:
+            source = artefacts.source(run_dir, snapshot, teacher, Parameters(), runtime)
+            scores[purpose] = bench.score(source, steps, purpose)
+            write_json(memory, scores)
+        return scores[purpose]
+
+    snapshots = run_dir.result("generator")["snapshots"]
+    table: list[dict[str, Any]] = [
+        {"snapshot": s, "screen": None, "final": None} for s in snapshots
+    ]
+    if len(table) > 1:
+        for row in table:
+            row["screen"] = score(row["snapshot"], config.selection.screen_steps, "screen")
+        finalists = sorted(table, key=lambda row: rank(row["screen"]))
+        for row in finalists[-config.selection.finalists :]:
+            row["final"] = score(row["snapshot"], config.selection.final_steps, "final look")
+    looked_at = [row for row in table if row["final"]]
+    chosen = max(looked_at, key=lambda row: rank(row["final"])) if looked_at else table[-1]
+    return Result(snapshot=chosen["snapshot"], table=table)

@@ -1,0 +1,93 @@
+"""Stage 1: the Teacher Classifier T, trained on D_train; the best look on validation is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from knowledge_recycling import classifiers, data, metrics
+from knowledge_recycling.batching import Shuffled
+from knowledge_recycling.checkpoint import Checkpoint
+from knowledge_recycling.classifiers.augmentation import augment
+from knowledge_recycling.classifiers.inference import probabilities_of
+from knowledge_recycling.classifiers.training import Recipe, fit
+from knowledge_recycling.config import Config
+from knowledge_recycling.run_dir import STATE, Metrics, RunDir
+from knowledge_recycling.runtime import Runtime, derive, to_float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What teacher/result.json says."""
+
+    parameters: int
+    steps: int
+    best_step: int
+    validation: dict[str, Any]
+
+
+def run(config: Config, run_dir: RunDir) -> Result:
+    """Trains T and writes teacher/network."""
+    runtime = Runtime.start(config)
+    record = run_dir.split()
+    train, val = data.load(config.data, record, "train", "val")
+    folder = run_dir.stage("teacher")
+    spec = {
+        "network": config.teacher.network,
+        "channels": record["channels"],
+        "classes": len(record["class_names"]),
+        "size": record["size"],
+        "width": config.teacher.width,
+        "blocks": config.teacher.blocks,
+    }
+    torch.manual_seed(derive(config.seed, "teacher", "weights"))
+    network = classifiers.build(**spec).to(runtime.device, memory_format=torch.channels_last)
+    images, labels = runtime.images(train.images), torch.from_numpy(train.labels)
+    labels = labels.to(runtime.device)
+    chosen = Shuffled(
+        len(labels),
+        config.teacher.batch_size,
+        lambda epoch: derive(config.seed, "teacher", "order", epoch),
+        runtime.device,
+    )
+
+    def batches(step: int) -> tuple[Tensor, Tensor]:
+        index = chosen(step)
+        return to_float(augment(images[index], config.teacher)), labels[index]
+
+    val_images = runtime.images(val.images)
+
+    def judge(network: nn.Module) -> dict[str, float]:
+        return metrics.quick_look(probabilities_of(network, val_images, runtime), val.labels)
+
+    best = fit(
+        network,
+        batches,
+        Recipe(config.teacher.steps, config.teacher.learning_rate, config.teacher.weight_decay),
+        runtime,
+        seed=(config.seed, "teacher"),
+        label="Teacher",
+        checkpoint=Checkpoint(folder / STATE, config.runtime.checkpoint_seconds),
+        metrics=lambda step: Metrics(folder / "metrics.jsonl", step),
+        judge=judge,
+        looks=config.teacher.evaluations,
+    )
+    assert best is not None
+    classifiers.save(folder / "network", network, spec)
+    return Result(
+        parameters=sum(p.numel() for p in network.parameters()),
+        steps=config.teacher.steps,
+        best_step=best.step,
+        validation=_validation(network, val_images, val.labels, runtime),
+    )
+
+
+def _validation(
+    network: nn.Module, images: Tensor, labels: np.ndarray, runtime: Runtime
+) -> dict[str, Any]:
+    figures = metrics.classification(probabilities_of(network, images, runtime), labels)
+    return {k: figures[k] for k in ("accuracy", "auc", "balanced_accuracy", "f1_macro", "ece")}

@@ -1,0 +1,279 @@
+"""A fabricated run directory. Its numbers are made up here; nothing was trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+STAGES = ("teacher", "generator", "selection", "tuning", "distillation", "evaluation", "audit")
+PRIVATE = "/home/somebody/patients-2019"
+MakeRun = Callable[..., Path]
+
+
+def make_run(
+    run: Path,
+    *,
+    names: Sequence[str] = ("cat", "dog", "owl"),
+    until: str = "audit",
+    gap: float = -0.009,
+    student_recall: Sequence[float] | None = None,
+    warning: str | None = None,
+    channels: int = 1,
+) -> Path:
+    """Writes a whole run (up to a stage) as the stages would, from a fixed seed."""
+    rng = np.random.default_rng(0)
+    counts = [40 + 10 * i for i in range(len(names))]
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(_config(), sort_keys=False))
+    _json(run / "split.json", _split(list(names), counts, channels))
+    writers = {
+        "teacher": lambda: _teacher(run, rng),
+        "generator": lambda: _generator(run, rng, warning),
+        "selection": _selection,
+        "tuning": lambda: _tuning(rng),
+        "distillation": lambda: _distillation(run, rng, len(names), channels),
+        "evaluation": lambda: _evaluation(rng, counts, gap, student_recall),
+        "audit": lambda: _audit(run, rng),
+    }
+    for stage in STAGES[: STAGES.index(until) + 1]:
+        (run / stage).mkdir()
+        common = {
+            "stage": stage,
+            "seconds": 12.5,
+            "peak_memory_bytes": 2**30,
+            "versions": {"knowledge_recycling": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
+            "machine": "made-up machine, 2 cores",
+            "device": "cpu",
+            "precision": "fp32",
+        }
+        _json(run / stage / "result.json", common | writers[stage]())
+    return run
+
+
+def _json(path: Path, tree: Any) -> None:
+    path.write_text(json.dumps(tree))
+
+
+def _rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _config() -> dict[str, Any]:
+    data = {"source": PRIVATE, "groups": f"{PRIVATE}/groups.csv", "size": 28}
+    return {"preset": "demo", "seed": 7, "data": data, "teacher": {"width": 8, "steps": 100}}
+
+
+def _split(names: list[str], counts: list[int], channels: int) -> dict[str, Any]:
+    return {
+        "name": "Made-up animals",
+        "data_sha256": "c0ffee" * 10,
+        "size": 28,
+        "channels": channels,
+        "class_names": names,
+        "has_groups": False,
+        "notes": ["3 duplicates across splits", f"resized from {PRIVATE}/x.png"],
+        "drawn": ["val"],
+        "counts": {"train": [9 * n for n in counts], "val": counts, "test": counts},
+        "indices": {"train": [123456789]},
+    }
+
+
+def _teacher(run: Path, rng: np.random.Generator) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    for step in range(1, 401, 4):
+        decay = float(np.exp(-step / 120))
+        rows.append({"step": step, "loss": decay + 0.1 * rng.random(), "learning_rate": 1e-3})
+        if step % 20 == 1:
+            rows[-1] |= {
+                "val_accuracy": 0.9 - 0.5 * decay,
+                "val_auc": 0.95,
+                "val_loss": decay + 0.2,
+            }
+    _rows(run / "teacher" / "metrics.jsonl", rows)
+    validation = {k: 0.9 for k in ("accuracy", "auc", "balanced_accuracy", "f1_macro", "ece")}
+    return {"parameters": 123456, "best_step": 381, "steps": 400, "validation": validation}
+
+
+def _generator(run: Path, rng: np.random.Generator, warning: str | None) -> dict[str, Any]:
+    rows = [
+        {
+            "step": s,
+            "l1": 0.3 * np.exp(-s / 300) + 0.01 * rng.random(),
+            "features": 2 / s**0.5,
+            "kl": 0.01 * s**0.5,
+        }
+        for s in range(1, 1001, 5)
+    ]
+    _rows(run / "generator" / "metrics.jsonl", rows)
+    snapshots = [400, 600, 800, 1000]
+    result = {"method": "latent", "parameters": 654321, "steps": 1000, "snapshots": snapshots}
+    return result | {"warning": warning}
+
+
+def _selection() -> dict[str, Any]:
+    table = [
+        {
+            "snapshot": step,
+            "screen": {"accuracy": 0.6 + step / 5000, "auc": 0.8 + step / 10000, "loss": 1.2},
+            "final": {"accuracy": 0.7 + step / 5000, "auc": 0.9, "loss": 0.8}
+            if step > 600
+            else None,
+        }
+        for step in (400, 600, 800, 1000)
+    ]
+    return {"snapshot": 1000, "table": table}
+
+
+def _tuning(rng: np.random.Generator) -> dict[str, Any]:
+    keys = ("latent_std", "prior", "temperature", "filter_threshold")
+    table: list[dict[str, Any]] = []
+    for trial in range(12):
+        setting = (
+            0.8 + rng.random(),
+            ("real", "balanced")[trial % 2],
+            0.5 + 2 * rng.random(),
+            0.8 * rng.random(),
+        )
+        values = setting if trial else (1.0, "real", 1.0, 0.0)
+        score = 0.86 - 0.1 * (values[0] - 1.2) ** 2 + 0.01 * rng.random()
+        row = {"trial": trial, "state": "pruned" if trial in (4, 9) else "complete"}
+        table.append(
+            row
+            | dict(zip(keys, values, strict=True))
+            | {"accuracy": score, "auc": 0.96, "loss": 0.5}
+        )
+    finalists = [
+        {"trial": t, "accuracy": 0.87 + 0.001 * t, "auc": 0.97, "loss": 0.45, "chosen": t == 5}
+        for t in (0, 3, 5)
+    ]
+    default, chosen = ({k: table[t][k] for k in keys} for t in (0, 5))
+    return {"parameters": chosen, "default": default, "table": table, "finalists": finalists}
+
+
+def blobs(rng: np.random.Generator, classes: int, channels: int, per_class: int = 8) -> np.ndarray:
+    """Smooth shapes, uint8 (C, m, 28, 28, c), a different number of dots for each class."""
+    y, x = np.mgrid[:28, :28]
+    images = np.zeros((classes, per_class, 28, 28, channels))
+    for index in np.ndindex(classes, per_class):
+        for _ in range(index[0] + 1):
+            a, b, r = rng.uniform(6, 22), rng.uniform(6, 22), rng.uniform(2, 4)
+            bump = np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * r**2))
+            images[index] += bump[..., None] * rng.uniform(0.4, 1, channels)
+    return (255 * np.clip(images, 0, 1)).astype(np.uint8)
+
+
+def _distillation(
+    run: Path, rng: np.random.Generator, classes: int, channels: int
+) -> dict[str, Any]:
+    rows = [
+        {"step": s, "loss": 1.5 * np.exp(-s / 200) + 0.2 + 0.05 * rng.random()}
+        for s in range(1, 801, 4)
+    ]
+    _rows(run / "distillation" / "metrics.jsonl", rows)
+    labels = rng.dirichlet(np.ones(classes) * 0.2, (classes, 8)).astype(np.float32)
+    labels = 0.3 * labels + 0.7 * np.eye(classes, dtype=np.float32)[:, None]
+    np.savez(
+        run / "distillation" / "samples.npz",
+        images=blobs(rng, classes, channels),
+        soft_labels=labels,
+    )
+    np.savez(run / "real_examples.npz", images=blobs(rng, classes, channels))
+    return {
+        "parameters": 123456,
+        "steps": 800,
+        "labels": "soft",
+        "regeneration_period": 1,
+        "synthetic_images": 102400,
+        "acceptance": 0.83,
+    }
+
+
+def _classifier(
+    rng: np.random.Generator, counts: Sequence[int], recall: Sequence[float], accuracy: float
+) -> dict[str, Any]:
+    classes = len(counts)
+    confusion = np.zeros((classes, classes), int)
+    for i, (n, r) in enumerate(zip(counts, recall, strict=True)):
+        confusion[i, i] = round(n * r)
+        others = [j for j in range(classes) if j != i]
+        confusion[i, others] += rng.multinomial(
+            n - confusion[i, i], np.ones(classes - 1) / (classes - 1)
+        )
+    edges = (np.arange(15) + 0.5) / 15
+    used = edges > 0.3
+    calibration = {
+        "confidence": [float(e) if u else None for e, u in zip(edges, used, strict=True)],
+        "accuracy": [float(0.93 * e) if u else None for e, u in zip(edges, used, strict=True)],
+        "count": [int(200 * e**6) + 1 if u else 0 for e, u in zip(edges, used, strict=True)],
+    }
+    return {
+        "accuracy": accuracy,
+        "auc": 0.9712,
+        "balanced_accuracy": float(np.mean(recall)),
+        "f1_macro": 0.8765,
+        "ece": 0.0312,
+        "recall": list(recall),
+        "confusion": confusion.tolist(),
+        "calibration": calibration,
+        "accuracy_interval": {"value": accuracy, "low": accuracy - 0.021, "high": accuracy + 0.021},
+    }
+
+
+def _evaluation(
+    rng: np.random.Generator,
+    counts: Sequence[int],
+    gap: float,
+    student_recall: Sequence[float] | None,
+) -> dict[str, Any]:
+    recall = [0.9 - 0.02 * i for i in range(len(counts))]
+    student = list(student_recall or [r + gap for r in recall])
+    return {
+        "images": sum(counts),
+        "teacher": _classifier(rng, counts, recall, 0.89),
+        "student": _classifier(rng, counts, student, 0.89 + gap),
+        "cas_gap": {"value": 100 * gap, "low": 100 * gap - 1.5, "high": 100 * gap + 1.5},
+        "agreement": 0.934,
+    }
+
+
+def _audit(run: Path, rng: np.random.Generator) -> dict[str, Any]:
+    curves: dict[str, np.ndarray] = {}
+    targets: dict[str, Any] = {}
+    for target, leak in (("teacher", 0.07), ("student", 0.005)):
+        attacks = {}
+        for i, attack in enumerate(("confidence", "loss", "entropy")):
+            auc = 0.5 + leak + 0.003 * i
+            fpr = np.sort(rng.random(400))
+            curves |= {
+                f"{target}.{attack}.fpr": fpr,
+                f"{target}.{attack}.tpr": fpr ** (1 / auc - 1),
+            }
+            rate = {"value": 0.01 + leak / 5, "low": 0.008, "high": 0.03}
+            estimate = {"value": auc, "low": auc - 0.02, "high": auc + 0.02}
+            attacks[attack] = {"auc": estimate, "tpr_at_fpr": {"0.01": rate}, "aop": 0.85}
+        targets[target] = {"aop": 0.84, "strongest": "entropy", "attacks": attacks}
+    np.savez(run / "audit" / "curves.npz", allow_pickle=False, **curves)
+    warning = "The splits may come from other sources."
+    return {
+        "protocol": "paper",
+        "warning": warning,
+        "members": 1350,
+        "nonmembers": 150,
+        "targets": targets,
+    }
+
+
+@pytest.fixture(scope="session")
+def new_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+    """Makes a fabricated run in a fresh folder; takes the options of `make_run`."""
+
+    def make(**options: Any) -> Path:
+        return make_run(tmp_path_factory.mktemp("runs") / "run", **options)
+
+    return make
