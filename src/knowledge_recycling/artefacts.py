@@ -8,6 +8,7 @@ from torch import nn
 
 from knowledge_recycling import classifiers, generators
 from knowledge_recycling.config import Config
+from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.run_dir import RunDir, read_json
 from knowledge_recycling.runtime import Runtime
 from knowledge_recycling.synthesis import Parameters, Source
@@ -24,7 +25,7 @@ def classifier(run_dir: RunDir, stage: str, runtime: Runtime) -> nn.Module:
     return network.to(runtime.device).requires_grad_(False)
 
 
-def generator(run_dir: RunDir, snapshot: int, runtime: Runtime) -> nn.Module:
+def generator(run_dir: RunDir, snapshot: int, runtime: Runtime) -> Generator:
     """The Generator's snapshot at a step, on the device, in eval mode."""
     network = generators.load(run_dir.path / "generator" / "snapshots" / f"{snapshot:06d}")
     return network.to(runtime.device).requires_grad_(False)

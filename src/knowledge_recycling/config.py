@@ -58,7 +58,7 @@ class Teacher(Classifier):
     """Stage 1: the Teacher Classifier T, trained on D_train."""
 
     network: str = "resnet"
-    """`resnet`, or an import path `package.module:factory` called with (channels, classes, size)."""
+    """`resnet`, or `package.module:factory`, called with (channels, classes, size)."""
     width: int = Field(24, ge=4)
     """Channels of the ResNet's first stage; each further stage doubles them."""
     blocks: tuple[int, ...] = (1, 1, 1)

@@ -63,8 +63,7 @@ class Bench:
         """
         seed = (self.seed[0], f"{self.seed[1]}/{purpose}")
         torch.manual_seed(derive(*seed, "weights"))
-        network = classifiers.build(**self.spec)
-        network.to(self.runtime.device, memory_format=torch.channels_last)
+        network = self.runtime.place(classifiers.build(**self.spec))
         stream = Stream(source, self.distillation, steps, lambda *keys: derive(*seed, *keys))
         seen: list[dict[str, float]] = []
 

@@ -10,13 +10,16 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def derive(seed: int, *keys: str | int) -> int:
@@ -60,6 +63,11 @@ class Runtime:
     def images(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Puts images (n, h, w, c) uint8 on the device as (n, c, h, w) uint8, channels last."""
         return torch.as_tensor(images).to(self.device).permute(0, 3, 1, 2)
+
+    def place(self, network: Network) -> Network:
+        """Moves a network to the device, its kernels laid out channels last."""
+        network.to(self.device)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def exact(self) -> Runtime:
         """The same device at full precision, for measurements."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from knowledge_recycling.errors import KRError
@@ -49,9 +49,10 @@ def load_scores(path: Path) -> dict[str, NDArray[Any]]:
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, Mapping):
-                raise KRError(f"{path}: is a single array, not an npz file; use numpy.savez")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, NpzFile):
+            raise KRError(f"{path}: is a single array, not an npz file; use numpy.savez")
+        with loaded as file:
             arrays = {name: file[name] for name in file}
     except FileNotFoundError:
         raise KRError(f"{path}: there is no such file") from None

@@ -84,11 +84,11 @@ def one_run_p_value(
             f"{correct} right of {guesses} guesses at {canaries} canaries: expected "
             "0 <= right <= guesses <= canaries"
         )
-    truth = stats.binom(guesses, 1 / (1 + math.exp(-epsilon)))
-    p_value = float(truth.sf(correct - 1))
+    accuracy = 1 / (1 + math.exp(-epsilon))
+    p_value = float(stats.binom.sf(correct - 1, guesses, accuracy))
     if delta > 0 and correct > 0:
         steps = np.arange(1, correct + 1)
-        worst = np.cumsum(truth.pmf(correct - steps)) / steps
+        worst = np.cumsum(stats.binom.pmf(correct - steps, guesses, accuracy)) / steps
         p_value += 2 * canaries * delta * float(worst.max())
     return min(p_value, 1.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -12,6 +12,8 @@ from torch import nn
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.run_dir import atomic, read_json, write_json
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_network(path: Path, network: nn.Module, spec: Mapping[str, Any]) -> None:
@@ -22,7 +24,7 @@ def save_network(path: Path, network: nn.Module, spec: Mapping[str, Any]) -> Non
     write_json(path.with_suffix(".json"), dict(spec))
 
 
-def load_network(path: Path, build: Callable[..., nn.Module]) -> nn.Module:
+def load_network(path: Path, build: Callable[..., Network]) -> Network:
     """Builds a network from its JSON and fills it with its tensors; in eval mode, on the CPU.
 
     Raises:

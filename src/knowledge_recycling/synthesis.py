@@ -14,6 +14,7 @@ from knowledge_recycling.batching import Shuffled
 from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.classifiers.inference import logits_of
 from knowledge_recycling.config import Classifier
+from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.runtime import Runtime, derive, to_bytes, to_float
 
 CHUNK = 512
@@ -61,7 +62,7 @@ class Source:
         runtime: device and precision.
     """
 
-    generator: nn.Module
+    generator: Generator
     teacher: nn.Module
     parameters: Parameters
     class_counts: tuple[int, ...]

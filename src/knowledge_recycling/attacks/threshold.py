@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import entr, logsumexp
+from scipy.special import entr, expit, log_expit, softmax
 
-from knowledge_recycling.attacks.signals import as_logits
+from knowledge_recycling.attacks.signals import as_logits, logit_margin
 
 Floats = NDArray[np.float64]
 
 
 def scores(logits: ArrayLike, labels: ArrayLike) -> dict[str, Floats]:
-    """Membership scores, higher means member, all in float64 through log-sum-exp.
+    """Membership scores, higher means member, all in float64 and stable.
 
     Args:
         logits: (n, C), raw outputs before the softmax, not probabilities.
@@ -36,14 +36,14 @@ def scores(logits: ArrayLike, labels: ArrayLike) -> dict[str, Floats]:
         array([0.5])
     """
     z, y = as_logits(logits, labels)
-    log_p = z - logsumexp(z, axis=-1, keepdims=True)
-    p = np.exp(log_p)
-    loss = np.take_along_axis(log_p, y[:, None], axis=-1)[:, 0]
+    p = softmax(z, axis=-1)
+    phi = logit_margin(z, y)
     return {
         "confidence": p.max(axis=-1),
-        "loss": loss,
+        # log p_y from its logit: still ordered where p_y itself rounds to 1.
+        "loss": log_expit(phi),
         "entropy": -entr(p).sum(axis=-1),
-        "modified_entropy": _modified_entropy(z, y, p, loss),
+        "modified_entropy": _modified_entropy(p, y, phi),
     }
 
 
@@ -65,12 +65,10 @@ def aop(accuracy: float, auc: float, lam: float = 2.0) -> float:
     return accuracy / (2.0 * max(auc, 0.5)) ** lam
 
 
-def _modified_entropy(z: Floats, y: NDArray[np.intp], p: Floats, loss: Floats) -> Floats:
-    """(1 - p_y) log p_y + sum_{j != y} p_j log(1 - p_j)."""
-    wrong = np.ones(z.shape, dtype=bool)
-    wrong[np.arange(len(z)), y] = False
-    # 1 - p_y is the sum of the others: exact where p_y rounds to 1.
-    others = np.where(wrong, p, 0.0)
+def _modified_entropy(p: Floats, y: NDArray[np.intp], phi: Floats) -> Floats:
+    """(1 - p_y) log p_y + sum_{j != y} p_j log(1 - p_j), with phi the logit of p_y."""
+    others = p.copy()
+    others[np.arange(len(p)), y] = 0.0
     # A wrong class with p_j = 1 is worth minus infinity; the largest double below 1 bounds it.
-    bounded = np.minimum(others, 1.0 - np.finfo(float).epsneg)
-    return others.sum(axis=-1) * loss + (others * np.log1p(-bounded)).sum(axis=-1)
+    bounded = np.minimum(others, 1.0 - np.finfo(np.float64).epsneg)
+    return np.asarray(expit(-phi) * log_expit(phi) + (others * np.log1p(-bounded)).sum(axis=-1))

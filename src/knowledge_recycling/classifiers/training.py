@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,7 +102,7 @@ def fit(
         if log and row:
             log.write(step=step, **row)
         if checkpoint:
-            checkpoint.offer(lambda s=step + 1: _state(s, network, optimiser, best))  # type: ignore[misc]
+            checkpoint.offer(partial(_state, step + 1, network, optimiser, best))
     if log:
         log.close()
     if best:

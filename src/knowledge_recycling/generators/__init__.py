@@ -16,24 +16,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from knowledge_recycling.generators.biggan import BigGAN
+from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentGenerator
 from knowledge_recycling.storage import load_network, save_network
 
-NETWORKS: dict[str, type[nn.Module]] = {"latent": LatentGenerator, "biggan": BigGAN}
+NETWORKS: dict[str, type[Generator]] = {"latent": LatentGenerator, "biggan": BigGAN}
 
 
-def save(path: Path, method: str, network: nn.Module) -> None:
+def save(path: Path, method: str, network: Generator) -> None:
     """Writes a snapshot."""
     save_network(path, network, {"method": method, "spec": network.spec})
 
 
-def load(path: Path) -> nn.Module:
+def load(path: Path) -> Generator:
     """Reads a snapshot, in eval mode, on the CPU."""
 
-    def build(method: str, spec: dict[str, Any]) -> nn.Module:
+    def build(method: str, spec: dict[str, Any]) -> Generator:
         return NETWORKS[method](**spec)
 
     return load_network(path, build)

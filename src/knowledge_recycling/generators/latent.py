@@ -2,7 +2,8 @@
 
 Encoder E(x) = (m, v) with v a log-variance, decoder D, Teacher's feature maps phi_l:
 
-    L = |D(e) - x|_1 + w_f mean_l |phi_l(D(e)) - phi_l(x)|_1 / sd(phi_l(x)) + w_k KL(N(m, e^v) || N(0, I))
+    L = |D(e) - x|_1 + w_f mean_l |phi_l(D(e)) - phi_l(x)|_1 / sd(phi_l(x))
+        + w_k KL(N(m, exp(v)) || N(0, I))
 
 with e ~ N(m, exp(v)). Afterwards the latents of class y are taken to be N(mu_y, S_y) and
 
@@ -27,6 +28,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from knowledge_recycling.config import Generator as Config
+from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.runtime import to_float
 
 FeatureMaps = Callable[[Tensor], list[Tensor]]
@@ -107,7 +109,7 @@ class Decoder(nn.Module):
         return self.layers(e)
 
 
-class LatentGenerator(nn.Module):
+class LatentGenerator(Generator):
     """G(z, y) = D(mu_y + L_y z).
 
     Args:
@@ -179,7 +181,7 @@ class LatentTraining:
         }
         shape = (channels, size, config.width, config.latent_channels)
         self.autoencoder = nn.ModuleDict({"encoder": Encoder(*shape), "decoder": Decoder(*shape)})
-        self.autoencoder.to(device, memory_format=torch.channels_last)
+        self.autoencoder.to(device)
         self.average = AveragedModel(
             self.autoencoder, multi_avg_fn=get_ema_multi_avg_fn(config.averaging), use_buffers=True
         )
@@ -230,7 +232,7 @@ class LatentTraining:
             images: (n, c, h, w) uint8; encoded in chunks.
             labels: (n,).
         """
-        encoder = self.average.module["encoder"].eval()
+        encoder = self._averaged("encoder").eval()
         means, variances = [], []
         for chunk in images.split(256):
             x = to_float(chunk).contiguous(memory_format=torch.channels_last)
@@ -245,10 +247,13 @@ class LatentTraining:
             self.spec["classes"],
         )
         made = LatentGenerator(**self.spec)
-        made.decoder.load_state_dict(self.average.module["decoder"].state_dict())
+        made.decoder.load_state_dict(self._averaged("decoder").state_dict())
         made.mean.copy_(torch.from_numpy(mu))
         made.factor.copy_(torch.from_numpy(factor))
         return made.eval()
+
+    def _averaged(self, part: str) -> nn.Module:
+        return self.average.module.get_submodule(part)
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact resumption needs."""

@@ -48,7 +48,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
     spec = artefacts.student_spec(config, run_dir)
     torch.manual_seed(derive(config.seed, "distillation", "weights"))
-    student = classifiers.build(**spec).to(runtime.device, memory_format=torch.channels_last)
+    student = runtime.place(classifiers.build(**spec))
     stream = Stream(
         source,
         section,

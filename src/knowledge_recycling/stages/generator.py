@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from knowledge_recycling import classifiers, data, generators
 from knowledge_recycling.batching import Shuffled
@@ -17,6 +18,7 @@ from knowledge_recycling.checkpoint import Checkpoint
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.biggan import BigGANTraining
+from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentTraining
 from knowledge_recycling.progress import track
 from knowledge_recycling.run_dir import STATE, Metrics, RunDir
@@ -33,7 +35,7 @@ class Training(Protocol):
     def step(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """One update; returns the losses."""
 
-    def snapshot(self, images: Tensor, labels: Tensor) -> nn.Module:
+    def snapshot(self, images: Tensor, labels: Tensor) -> Generator:
         """G with averaged weights."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -143,15 +145,12 @@ class _Loop:
                 log.write(step=step, **row)
             if step + 1 in at:
                 warning = self._snapshot(step + 1) or warning
-            checkpoint.offer(
-                lambda s=step + 1, w=warning: {  # type: ignore[misc]
-                    "step": s,
-                    "warning": w,
-                    "training": self.training.state_dict(),
-                }
-            )
+            checkpoint.offer(partial(self._state, step + 1, warning))
         log.close()
         return warning
+
+    def _state(self, step: int, warning: str | None) -> dict[str, Any]:
+        return {"step": step, "warning": warning, "training": self.training.state_dict()}
 
     def _restore(self, saved: dict[str, Any] | None) -> tuple[int, str | None]:
         if saved is None:
@@ -174,7 +173,7 @@ class _Loop:
         return None
 
     @torch.no_grad()
-    def _diversity(self, network: nn.Module) -> float:
+    def _diversity(self, network: Generator) -> float:
         """Least ratio over the classes of synthetic to real standard deviation of the pixels."""
         ratios = []
         for y in self.labels.unique():

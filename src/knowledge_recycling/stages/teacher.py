@@ -45,7 +45,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
         "blocks": config.teacher.blocks,
     }
     torch.manual_seed(derive(config.seed, "teacher", "weights"))
-    network = classifiers.build(**spec).to(runtime.device, memory_format=torch.channels_last)
+    network = runtime.place(classifiers.build(**spec))
     images, labels = runtime.images(train.images), torch.from_numpy(train.labels)
     labels = labels.to(runtime.device)
     chosen = Shuffled(
