@@ -59,12 +59,12 @@ class Teacher(Classifier):
 
     network: str = "resnet"
     """`resnet`, or `package.module:factory`, called with (channels, classes, size)."""
-    width: int = Field(24, ge=4)
+    width: int = Field(16, ge=4)
     """Channels of the ResNet's first stage; each further stage doubles them."""
     blocks: tuple[int, ...] = (1, 1, 1)
     """Residual blocks of each stage of the ResNet; every stage but the first halves the grid."""
-    steps: int = Field(1200, ge=1)
-    evaluations: int = Field(24, ge=1)
+    steps: int = Field(600, ge=1)
+    evaluations: int = Field(20, ge=1)
     """How often the network is looked at on validation; the best look is kept."""
 
 
@@ -72,11 +72,12 @@ class Generator(Section):
     """Stage 2: the class-conditional Generator G(z, y)."""
 
     method: Literal["latent", "biggan"] = "latent"
-    width: int = Field(32, ge=4)
+    width: int = Field(16, ge=4)
     """Channels at the finest grid; coarser grids double them."""
-    steps: int = Field(1500, ge=1)
+    steps: int = Field(1000, ge=1)
     batch_size: int = Field(64, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float | None = Field(None, gt=0)
+    """None takes the method's own: 2e-3 for latent, 1e-3 for biggan."""
     snapshots: int = Field(4, ge=1)
     """Averaged weights kept along training, evenly spaced over its second half."""
     averaging: float = Field(0.995, ge=0, lt=1)
@@ -98,23 +99,23 @@ class Generator(Section):
 class Selection(Section):
     """Stage 3: Checkpoint Optimisation by validation CAS."""
 
-    screen_steps: int = Field(120, ge=1)
+    screen_steps: int = Field(60, ge=1)
     """Probe steps in the screen of all snapshots."""
     finalists: int = Field(2, ge=1)
-    final_steps: int = Field(360, ge=1)
+    final_steps: int = Field(150, ge=1)
     """Probe steps in the longer look at the finalists."""
 
 
 class Tuning(Section):
     """Stage 4: Generator Tuning by validation CAS."""
 
-    trials: int = Field(10, ge=1)
+    trials: int = Field(8, ge=1)
     """Budget; the un-tuned default is always the first trial."""
-    steps: int = Field(150, ge=1)
+    steps: int = Field(80, ge=1)
     """Probe steps of a trial."""
     finalists: int = Field(2, ge=1)
     """Best trials that meet the default again, in longer probes with fresh seeds."""
-    final_steps: int = Field(360, ge=1)
+    final_steps: int = Field(150, ge=1)
     latent_std: tuple[float, float] = (0.8, 1.8)
     """Range searched for the latent standard deviation s of z ~ N(0, s^2 I)."""
     temperature: tuple[float, float] = (0.5, 3.0)
@@ -130,7 +131,7 @@ class Distillation(Classifier):
     """As in `teacher.network`; None takes the Teacher's network, width and blocks."""
     width: int | None = Field(None, ge=4)
     blocks: tuple[int, ...] | None = None
-    steps: int = Field(2000, ge=1)
+    steps: int = Field(1200, ge=1)
     labels: Literal["soft", "hard"] = "soft"
     """The Teacher's softmax, or the class that the Generator was asked for."""
     regeneration_period: int = Field(1, ge=0)
@@ -327,5 +328,35 @@ def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
-PRESETS: dict[str, dict[str, Any]] = {"demo": {}, "fast": {}, "paper": {}}
+_GPU_CLASSIFIER: dict[str, Any] = {"batch_size": 128, "learning_rate": 1e-3}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Minutes on two CPU cores, on images of 8 pixels.
+    "demo": {
+        "teacher": {"steps": 400},
+        "generator": {"steps": 600, "latent_channels": 4},
+        "selection": {"screen_steps": 60, "final_steps": 120},
+        "tuning": {"trials": 6, "steps": 60, "final_steps": 120},
+        "distillation": {"steps": 800},
+    },
+    # Minutes on two CPU cores, on images of 28 pixels: the defaults.
+    "fast": {},
+    # A GPU: the paper's family of Generators, and the ResNet-18 of the MedMNIST baselines.
+    "paper": {
+        "teacher": {"width": 64, "blocks": (2, 2, 2, 2), "steps": 6000, **_GPU_CLASSIFIER},
+        "generator": {
+            "method": "biggan",
+            "width": 64,
+            "steps": 30000,
+            "batch_size": 128,
+            "learning_rate": 4e-4,
+            "snapshots": 8,
+            "averaging": 0.999,
+            "latent_dim": 96,
+        },
+        "selection": {"screen_steps": 500, "finalists": 3, "final_steps": 2000},
+        "tuning": {"trials": 30, "steps": 500, "finalists": 3, "final_steps": 2000},
+        "distillation": {"steps": 20000, **_GPU_CLASSIFIER},
+    },
+}
 """What each preset sets over the defaults."""

@@ -27,7 +27,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from knowledge_recycling import config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.diff_augment import augment
+from knowledge_recycling.generators.interface import Generator
 
+LEARNING_RATE = 1e-3
 EMBEDDING = 32
 """Length of the Generator's shared class embedding."""
 
@@ -86,7 +88,7 @@ class UpBlock(nn.Module):
         return x + F.interpolate(self.skip(h), scale_factor=2)
 
 
-class BigGAN(nn.Module):
+class BigGAN(Generator):
     """The Generator G(z, y).
 
     Args:
@@ -245,8 +247,9 @@ class BigGANTraining:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(self.generator, multi_avg_fn=self._ema, use_buffers=True)
         # Two time scales (arXiv:1706.08500): the discriminator learns four times faster.
-        self.generator_optimiser = _adam(self.generator, config.learning_rate / 4)
-        self.discriminator_optimiser = _adam(self.discriminator, config.learning_rate)
+        learning_rate = config.learning_rate or LEARNING_RATE
+        self.generator_optimiser = _adam(self.generator, learning_rate / 4)
+        self.discriminator_optimiser = _adam(self.discriminator, learning_rate)
 
     def step(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """`discriminator_steps` updates of D on these images, then one of G.

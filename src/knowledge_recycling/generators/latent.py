@@ -31,6 +31,7 @@ from knowledge_recycling.config import Generator as Config
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.runtime import to_float
 
+LEARNING_RATE = 2e-3
 FeatureMaps = Callable[[Tensor], list[Tensor]]
 
 
@@ -49,7 +50,9 @@ def grids(size: int) -> list[int]:
 
 def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.SiLU()
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -99,7 +102,8 @@ class Decoder(nn.Module):
             layers += [
                 nn.Upsample(scale_factor=2, mode="nearest"),
                 _convolution(width * 2 ** (level + 1), width * 2**level),
-                Residual(width * 2**level),
+                # A residual block at the finest grid would cost as much as all the rest.
+                *([Residual(width * 2**level)] if level else []),
             ]
         layers += [nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
@@ -171,6 +175,7 @@ class LatentTraining:
         autocast: Callable[[], AbstractContextManager[Any]],
         feature_maps: FeatureMaps,
     ) -> None:
+        self.learning_rate = config.learning_rate or LEARNING_RATE
         self.config, self.autocast, self.feature_maps = config, autocast, feature_maps
         self.spec = {
             "channels": channels,
@@ -186,7 +191,7 @@ class LatentTraining:
             self.autoencoder, multi_avg_fn=get_ema_multi_avg_fn(config.averaging), use_buffers=True
         )
         self.optimiser = torch.optim.AdamW(
-            self.autoencoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)
+            self.autoencoder.parameters(), lr=self.learning_rate, betas=(0.9, 0.99)
         )
 
     def step(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
@@ -198,7 +203,7 @@ class LatentTraining:
             progress: 0..1 through training; the learning rate falls linearly over the last half.
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, 2 * (1 - progress))
+            group["lr"] = self.learning_rate * min(1.0, 2 * (1 - progress))
         self.autoencoder.train()
         with self.autocast():
             losses = self._losses(images.contiguous(memory_format=torch.channels_last))

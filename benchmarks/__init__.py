@@ -1,0 +1,1 @@
+"""Commands that write the committed result files which the docs quote."""

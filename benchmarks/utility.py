@@ -1,0 +1,145 @@
+"""Runs the pipeline on named sets and seeds, and writes one result file a run.
+
+    python -m benchmarks.utility --data DIR --sets breastmnist retinamnist --seeds 3
+
+DIR holds `<set>.npz` files. A run whose result file is there is left alone, and a run that was
+stopped goes on, so the same command can be given again until all is done. `--table` writes the
+table that the README and docs/results quote from the result files alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import knowledge_recycling as kr
+from knowledge_recycling import pipeline
+from knowledge_recycling.run_dir import write_bytes, write_json
+from knowledge_recycling.statistics import mean_interval
+
+RESULTS = Path(__file__).parent / "results" / "utility"
+TABLE = Path(__file__).parents[1] / "docs" / "results" / "utility.md"
+FIGURES = ("accuracy", "auc", "balanced_accuracy", "f1_macro", "ece", "recall")
+PUBLISHED = {"retinamnist": 0.524, "breastmnist": 0.863, "pneumoniamnist": 0.854}
+"""Test accuracy of the MedMNIST v2 baseline, ResNet-18 at 28 pixels."""
+
+
+def main() -> None:
+    """Parses the command line and runs what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of <set>.npz files")
+    parser.add_argument("--sets", nargs="+", default=sorted(PUBLISHED))
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=Path("runs/utility"))
+    parser.add_argument("--table", action="store_true", help="only write the table")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        for seed in range(arguments.seeds):
+            for name in arguments.sets:
+                one(arguments.data, name, arguments.preset, seed, arguments.runs)
+    write_bytes(TABLE, table().encode())
+    sys.stdout.write(table())
+
+
+def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
+    """Runs one set with one seed, unless its result file is there."""
+    stem = f"{name}-{preset}-s{seed}"
+    target = RESULTS / f"{stem}.json"
+    if not target.exists():
+        run = kr.run(folder / f"{name}.npz", runs / stem, preset=preset, seed=seed)
+        write_json(target, record(run, name, preset, seed))
+
+
+def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
+    """What a result file says of a run."""
+    results = {stage: run.result(stage) for stage in pipeline.NAMES}
+    evaluation, audit = results["evaluation"], results["audit"]
+    return {
+        "dataset": name,
+        "preset": preset,
+        "seed": seed,
+        "teacher": {key: evaluation["teacher"][key] for key in FIGURES},
+        "student": {key: evaluation["student"][key] for key in FIGURES},
+        "cas_gap": evaluation["cas_gap"],
+        "test_images": evaluation["images"],
+        "teacher_validation": results["teacher"]["validation"],
+        "synthesis": results["tuning"]["parameters"],
+        "attacks": {
+            role: {key: target["attacks"][target["strongest"]][key] for key in ("auc", "aop")}
+            | {"strongest": target["strongest"]}
+            for role, target in audit["targets"].items()
+        },
+        "seconds": sum(result["seconds"] for result in results.values()),
+        "stage_seconds": {stage: result["seconds"] for stage, result in results.items()},
+        "resumed": [stage for stage, result in results.items() if result["resumed"]],
+        "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results.values()),
+        "command": f"python -m benchmarks.utility --sets {name} --preset {preset}",
+        "commit": commit(),
+        "versions": evaluation["versions"],
+        "machine": f"{processor()}, {evaluation['machine']}",
+        "device": evaluation["device"],
+        "training_precision": results["teacher"]["precision"],
+        "data_sha256": run.split()["data_sha256"],
+    }
+
+
+def commit() -> str:
+    """The commit that was run, marked when files had changed since."""
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def processor() -> str:
+    """The processor's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
+
+
+def table() -> str:
+    """The result files as a Markdown table, one row a set and preset."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        found = json.loads(path.read_text())
+        rows.setdefault((found["dataset"], found["preset"]), []).append(found)
+    head = (
+        "| set | preset | seeds | published accuracy | Teacher accuracy / AUC | "
+        "Student accuracy / AUC | CAS gap, points | minutes | peak memory |\n" + "|---" * 9 + "|\n"
+    )
+    return head + "".join(_row(*key, runs) for key, runs in sorted(rows.items()))
+
+
+def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
+    def mean(role: str, figure: str) -> float:
+        return float(np.mean([run[role][figure] for run in runs]))
+
+    gap = mean_interval([run["cas_gap"]["value"] for run in runs])
+    interval = f" ({gap.low:+.1f} to {gap.high:+.1f})" if len(runs) > 1 else ""
+    published = f"{100 * PUBLISHED[name]:.1f}%" if name in PUBLISHED else "n/a"
+    return (
+        f"| {name} | {preset} | {len(runs)} | {published} "
+        f"| {100 * mean('teacher', 'accuracy'):.1f}% / {mean('teacher', 'auc'):.3f} "
+        f"| {100 * mean('student', 'accuracy'):.1f}% / {mean('student', 'auc'):.3f} "
+        f"| {gap.value:+.1f}{interval} "
+        f"| {np.median([run['seconds'] for run in runs]) / 60:.1f} "
+        f"| {max(run['peak_memory_bytes'] for run in runs) / 2**30:.1f} GiB |\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The whole pipeline, small, on scikit-learn's digits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import knowledge_recycling as kr
+from knowledge_recycling import pipeline
+from knowledge_recycling.run_dir import read_rows
+
+SMALL = (
+    "teacher.width=8",
+    "teacher.blocks=[1, 1]",
+    "teacher.steps=60",
+    "teacher.evaluations=4",
+    "generator.width=8",
+    "generator.latent_channels=4",
+    "generator.steps=60",
+    "generator.snapshots=2",
+    "selection.screen_steps=8",
+    "selection.final_steps=12",
+    "tuning.trials=3",
+    "tuning.steps=9",
+    "tuning.finalists=1",
+    "tuning.final_steps=9",
+    "distillation.steps=60",
+    "evaluation.bootstrap_draws=1000",
+    "runtime.threads=1",
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
+    return kr.run("digits", tmp_path_factory.mktemp("runs") / "digits", settings=SMALL)
+
+
+def artefacts(run: Path) -> dict[str, Any]:
+    """Everything that two equal runs have in common: networks, choices, figures."""
+    found = {}
+    for stage in pipeline.NAMES[:-1]:
+        result = json.loads((run / stage / "result.json").read_text())
+        for name in ("seconds", "peak_memory_bytes", "resumed", "inputs"):
+            result.pop(name)
+        found[stage] = result
+    return found
+
+
+def test_the_results_have_what_is_promised(finished: kr.RunDir) -> None:
+    evaluation = finished.result("evaluation")
+    for role in ("teacher", "student"):
+        assert {"accuracy", "auc", "balanced_accuracy", "f1_macro", "ece"} <= set(evaluation[role])
+    gap = evaluation["cas_gap"]
+    difference = evaluation["student"]["accuracy"] - evaluation["teacher"]["accuracy"]
+    assert gap["value"] == pytest.approx(100 * difference)
+    assert gap["low"] <= gap["value"] <= gap["high"]
+    for target in finished.result("audit")["targets"].values():
+        assert 0 <= target["aop"] <= 1
+        for attack in target["attacks"].values():
+            assert attack["auc"]["low"] <= attack["auc"]["value"] <= attack["auc"]["high"]
+    for stage in pipeline.NAMES:
+        result = finished.result(stage)
+        assert result["seconds"] > 0
+        assert result["peak_memory_bytes"] > 0
+
+
+def test_even_this_small_the_networks_learn(finished: kr.RunDir) -> None:
+    evaluation = finished.result("evaluation")
+    assert evaluation["teacher"]["accuracy"] > 0.6
+    assert evaluation["student"]["accuracy"] > 0.3, "a Student at chance has 0.1"
+
+
+def test_the_figures_follow_from_the_predictions(finished: kr.RunDir) -> None:
+    predictions = kr.predictions(finished)
+    evaluation = finished.result("evaluation")
+    for role in ("teacher", "student"):
+        right = predictions[role].argmax(1) == predictions["labels"]
+        assert right.mean() == pytest.approx(evaluation[role]["accuracy"])
+
+
+def test_the_default_is_the_first_trial(finished: kr.RunDir) -> None:
+    tuning = finished.result("tuning")
+    first = tuning["table"][0]
+    assert {name: first[name] for name in tuning["default"]} == tuning["default"]
+    assert len(tuning["table"]) == 3
+    assert tuning["finalists"][0]["trial"] == 0
+    assert sum(row["chosen"] for row in tuning["finalists"]) == 1
+
+
+def test_the_report_is_there(finished: kr.RunDir) -> None:
+    page = (finished.path / "report" / "report.html").read_text()
+    assert "digits" in page
+    assert not (finished.path / "real_examples.npz").exists()
+
+
+def test_metrics_and_log_are_kept(finished: kr.RunDir) -> None:
+    for stage in ("teacher", "generator", "distillation"):
+        steps = [row["step"] for row in read_rows(finished.path / stage / "metrics.jsonl")]
+        assert steps == sorted(set(steps))
+        assert len(steps) > 10
+    assert "distillation: done" in (finished.path / "log.txt").read_text()
+    assert not list(finished.path.rglob("state.pt"))
+
+
+def test_run_again_does_nothing(finished: kr.RunDir) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.path.rglob("result.json")}
+    kr.run("digits", finished.path, settings=SMALL)
+    after = {p: p.stat().st_mtime_ns for p in finished.path.rglob("result.json")}
+    changed = {p.parent.name for p in after if before[p] != after[p]}
+    assert changed == {"report"}
+
+
+def test_a_fork_redoes_only_what_differs(finished: kr.RunDir, tmp_path: Path) -> None:
+    forked = finished.fork(tmp_path / "fork")
+    settings = (*SMALL, "distillation.labels=hard", "distillation.regeneration_period=0")
+    kr.run("digits", forked.path, settings=settings)
+    ours, theirs = artefacts(finished.path), artefacts(forked.path)
+    for stage in ("teacher", "generator", "selection", "tuning"):
+        assert ours[stage] == theirs[stage]
+    assert theirs["distillation"]["labels"] == "hard"
+    assert theirs["distillation"]["synthetic_images"] < ours["distillation"]["synthetic_images"]
+    assert ours["distillation"]["artefacts"] != theirs["distillation"]["artefacts"]
+
+
+def test_other_config_in_the_same_directory_is_refused(finished: kr.RunDir) -> None:
+    with pytest.raises(kr.KRError, match=r"distillation\.labels: hard here, soft there"):
+        kr.run("digits", finished.path, settings=(*SMALL, "distillation.labels=hard"))
+
+
+def test_killed_again_and_again_it_ends_where_it_would_have(
+    finished: kr.RunDir, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    settings = [f"--set={setting}" for setting in (*SMALL, "runtime.checkpoint_seconds=0")]
+    command = [sys.executable, "-c", "from knowledge_recycling.cli import main; main()", "run"]
+    command += ["digits", "-o", str(run), *settings]
+    reached = (
+        run / "teacher" / "state.pt",
+        run / "generator" / "snapshots" / "000045.json",
+        run / "selection" / "probes.json",
+        run / "tuning" / "finals.json",
+        run / "distillation" / "state.pt",
+    )
+    for path in reached:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        wait_for(path, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (path.parent / "result.json").exists(), f"killed too late for {path}"
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout
+    assert artefacts(run) == artefacts(finished.path)
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(12_000):
+        if path.exists():
+            return
+        assert process.poll() is None, f"ended before {path} appeared"
+        time.sleep(0.01)
+    raise AssertionError(f"{path} never appeared")
+
+
+def test_arrays_from_python(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    images = rng.integers(0, 120, (120, 8, 8, 3)).astype(np.uint8)
+    images[labels == 1] += 100
+    run = kr.run((images, labels), tmp_path / "run", settings=SMALL, until="generator")
+    assert run.result("generator")["snapshots"] == [45, 60]
+    assert run.split()["channels"] == 3
+
+
+def test_biggan_goes_through_the_same_stages(tmp_path: Path) -> None:
+    settings = (*SMALL, "generator.method=biggan", "generator.steps=12", "generator.batch_size=16")
+    run = kr.run("digits", tmp_path / "run", settings=settings, until="selection")
+    assert run.result("generator")["method"] == "biggan"
+    assert run.result("selection")["snapshot"] in run.result("generator")["snapshots"]
+
+
+def test_show_real_only_where_asked(finished: kr.RunDir, tmp_path: Path) -> None:
+    forked = finished.fork(tmp_path / "fork")
+    kr.run("digits", forked.path, settings=(*SMALL, "report.show_real=true"))
+    assert (forked.path / "real_examples.npz").exists()
+    page = (forked.path / "report" / "report.html").read_text()
+    assert len(page) > len((finished.path / "report" / "report.html").read_text())
