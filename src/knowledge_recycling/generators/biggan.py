@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from knowledge_recycling import config
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.diff_augment import augment
 from knowledge_recycling.generators.interface import Generator
 
@@ -245,7 +245,7 @@ class BigGANTraining:
         self.discriminator = Discriminator(**shape).to(device)
         for network in (self.generator, self.discriminator):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.generator, multi_avg_fn=self._ema, use_buffers=True)
+        self.average = averaged(self.generator, config.averaging)
         # Two time scales (arXiv:1706.08500): the discriminator learns four times faster.
         learning_rate = config.learning_rate or LEARNING_RATE
         self.generator_optimiser = _adam(self.generator, learning_rate / 4)
@@ -289,16 +289,6 @@ class BigGANTraining:
         if self.config.augmentation:
             images = augment(images)
         return self.discriminator(images, labels).float()
-
-    def _ema(self, averages: Any, values: Any, _: Any) -> None:
-        """Exponential average after t updates, with decay min(averaging, (1 + t) / (10 + t)).
-
-        The memory grows with its age. At a constant decay the untrained weights, and their batch
-        statistics above all, spoil the snapshots of short trainings.
-        """
-        t = int(self.average.n_averaged)  # lives on the CPU: no wait for the device
-        decay = min(self.config.averaging, (1 + t) / (10 + t))
-        get_ema_multi_avg_fn(decay)(averages, values, t)
 
     def snapshot(self, images: Tensor, labels: Tensor) -> BigGAN:
         """A copy of the Generator with averaged weights, in evaluation mode.

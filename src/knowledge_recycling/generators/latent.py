@@ -25,9 +25,9 @@ import torch
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from knowledge_recycling.config import Generator as Config
+from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.runtime import to_float
 
@@ -187,9 +187,7 @@ class LatentTraining:
         shape = (channels, size, config.width, config.latent_channels)
         self.autoencoder = nn.ModuleDict({"encoder": Encoder(*shape), "decoder": Decoder(*shape)})
         self.autoencoder.to(device)
-        self.average = AveragedModel(
-            self.autoencoder, multi_avg_fn=get_ema_multi_avg_fn(config.averaging), use_buffers=True
-        )
+        self.average = averaged(self.autoencoder, config.averaging)
         self.optimiser = torch.optim.AdamW(
             self.autoencoder.parameters(), lr=self.learning_rate, betas=(0.9, 0.99)
         )
