@@ -42,20 +42,21 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only write the table")
     arguments = parser.parse_args()
     if not arguments.table:
+        code = commit()  # of the modules that are loaded now, whatever is edited meanwhile
         for seed in range(arguments.seeds):
             for name in arguments.sets:
-                one(arguments.data, name, arguments.preset, seed, arguments.runs)
+                one(arguments.data, name, arguments.preset, seed, arguments.runs, code)
     write_bytes(TABLE, table().encode())
     sys.stdout.write(table())
 
 
-def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
+def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) -> None:
     """Runs one set with one seed, unless its result file is there."""
     stem = f"{name}-{preset}-s{seed}"
     target = RESULTS / f"{stem}.json"
     if not target.exists():
         run = kr.run(folder / f"{name}.npz", runs / stem, preset=preset, seed=seed)
-        write_json(target, record(run, name, preset, seed))
+        write_json(target, {**record(run, name, preset, seed), "commit": code})
 
 
 def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
@@ -82,7 +83,6 @@ def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
         "resumed": [stage for stage, result in results.items() if result["resumed"]],
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results.values()),
         "command": f"python -m benchmarks.utility --sets {name} --preset {preset}",
-        "commit": commit(),
         "versions": evaluation["versions"],
         "machine": f"{processor()}, {evaluation['machine']}",
         "device": evaluation["device"],

@@ -63,7 +63,7 @@ class Teacher(Classifier):
     """Channels of the ResNet's first stage; each further stage doubles them."""
     blocks: tuple[int, ...] = (1, 1, 1)
     """Residual blocks of each stage of the ResNet; every stage but the first halves the grid."""
-    steps: int = Field(600, ge=1)
+    steps: int = Field(500, ge=1)
     evaluations: int = Field(20, ge=1)
     """How often the network is looked at on validation; the best look is kept."""
 
@@ -74,11 +74,11 @@ class Generator(Section):
     method: Literal["latent", "biggan"] = "latent"
     width: int = Field(16, ge=4)
     """Channels at the finest grid; coarser grids double them."""
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(600, ge=1)
     batch_size: int = Field(64, ge=2)
     learning_rate: float | None = Field(None, gt=0)
     """None takes the method's own: 2e-3 for latent, 1e-3 for biggan."""
-    snapshots: int = Field(4, ge=1)
+    snapshots: int = Field(3, ge=1)
     """Averaged weights kept along training, evenly spaced over its second half."""
     averaging: float = Field(0.995, ge=0, lt=1)
     """Decay of the exponential average of the weights."""
@@ -109,7 +109,7 @@ class Selection(Section):
 class Tuning(Section):
     """Stage 4: Generator Tuning by validation CAS."""
 
-    trials: int = Field(8, ge=1)
+    trials: int = Field(6, ge=1)
     """Budget; the un-tuned default is always the first trial."""
     steps: int = Field(80, ge=1)
     """Probe steps of a trial."""
@@ -131,7 +131,7 @@ class Distillation(Classifier):
     """As in `teacher.network`; None takes the Teacher's network, width and blocks."""
     width: int | None = Field(None, ge=4)
     blocks: tuple[int, ...] | None = None
-    steps: int = Field(1200, ge=1)
+    steps: int = Field(1000, ge=1)
     labels: Literal["soft", "hard"] = "soft"
     """The Teacher's softmax, or the class that the Generator was asked for."""
     regeneration_period: int = Field(1, ge=0)
