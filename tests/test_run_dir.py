@@ -13,7 +13,15 @@ import torch
 from knowledge_recycling.checkpoint import Checkpoint
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.run_dir import Metrics, RunDir, atomic, read_rows, write_bytes, write_json
+from knowledge_recycling.run_dir import (
+    Metrics,
+    RunDir,
+    atomic,
+    disk_full_explained,
+    read_rows,
+    write_bytes,
+    write_json,
+)
 
 SPLIT = {"data_sha256": "a" * 64, "notes": []}
 
@@ -37,20 +45,30 @@ def test_atomic_leaves_the_old_file_when_the_writer_fails(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
-def test_full_disk_says_so_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_full_disk_says_so_and_loses_nothing(tmp_path: Path, error: Exception) -> None:
     write_bytes(tmp_path / "f", b"old")
 
-    def full(self: Path, content: bytes) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fill() -> None:
+        with disk_full_explained(tmp_path), atomic(tmp_path / "f") as temporary:
+            temporary.write_bytes(b"new")
+            raise error
 
-    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(KRError, match="the disk is full.*run the same command again"):
-        write_bytes(tmp_path / "f", b"new")
-    monkeypatch.undo()
+        fill()
     assert (tmp_path / "f").read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="something else"), disk_full_explained(tmp_path):
+        raise RuntimeError("something else")
 
 
 def test_second_process_is_told_who_works_here(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from knowledge_recycling import pipeline, reporting
+from knowledge_recycling import auditing, pipeline, reporting
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.run_dir import RunDir
@@ -69,12 +70,55 @@ def run(
 def _stage_command(name: str) -> None:
     @app.command(name, help=f"Runs the stage `{name}` of a run made by `kr run`.")
     def command(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
-        run_dir = RunDir.existing(run)
-        pipeline.run_stage(name, Config.load(run_dir.path / "config.yaml"), run_dir)
+        _advance(name, run)
 
 
 for _name in pipeline.NAMES:
-    _stage_command(_name)
+    if _name != "audit":
+        _stage_command(_name)
+
+
+@app.command()
+def audit(
+    run: Annotated[Path | None, typer.Argument(help="Run directory.")] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="npz file: member_scores and nonmember_scores, or signals, membership."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Runs the stage `audit` of a run, or audits anybody's attack scores (higher = member)."""
+    if (run is None) == (scores is None):
+        raise KRError("give either a run directory or --scores FILE.npz")
+    if run is not None:
+        result = _advance("audit", run)
+        attacks = {role: target["attacks"] for role, target in result["targets"].items()}
+    else:
+        assert scores is not None
+        result = auditing.audit_file(scores)
+        attacks = {scores.name: result["attacks"]}
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+    else:
+        _show_attacks(attacks)
+
+
+def _advance(name: str, run: Path) -> dict[str, Any]:
+    run_dir = RunDir.existing(run)
+    pipeline.run_stage(name, Config.load(run_dir.path / "config.yaml"), run_dir)
+    return run_dir.result(name)
+
+
+def _show_attacks(attacks: dict[str, dict[str, Any]]) -> None:
+    """Prints AUC and TPR at 1% FPR of each attack on each target, with 95% intervals."""
+    table = Table("target", "attack", "AUC", "TPR at 1% FPR")
+    for target, found in attacks.items():
+        for name, figures in found.items():
+            cells = (figures["auc"], figures["tpr_at_fpr"]["0.01"])
+            texts = (f"{c['value']:.3f} ({c['low']:.3f} to {c['high']:.3f})" for c in cells)
+            table.add_row(target, name, *texts)
+    Console().print(table)
+    typer.echo("An audit gives lower bounds: what it does not find is not found at this power.")
 
 
 def _show(run_dir: RunDir) -> None:
@@ -94,9 +138,7 @@ def _show(run_dir: RunDir) -> None:
 def main() -> None:
     """Entry point: a `KRError` is printed without a traceback and exits with 2."""
     try:
-        app(standalone_mode=False)
+        app()
     except KRError as error:
         Console(stderr=True).print(f"error: {error}", style="bold red", markup=False)
         raise SystemExit(2) from None
-    except typer.Abort:
-        raise SystemExit(130) from None

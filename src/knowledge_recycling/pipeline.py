@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from knowledge_recycling import data
 from knowledge_recycling.config import Config
 from knowledge_recycling.progress import clock, console
-from knowledge_recycling.run_dir import RunDir, write_npz
+from knowledge_recycling.run_dir import RunDir, disk_full_explained, write_npz
 from knowledge_recycling.runtime import Runtime, peak_memory_bytes, reset_peak_memory
 from knowledge_recycling.stages import (
     audit,
@@ -70,7 +71,7 @@ def run(config: Config, run_dir: RunDir, until: str = NAMES[-1]) -> None:
     Raises:
         KRError: bad input, found before any work is done.
     """
-    with run_dir.lock():
+    with _working(run_dir):
         start(config, run_dir)
         for stage in STAGES[: NAMES.index(until) + 1]:
             advance(stage, config, run_dir)
@@ -78,9 +79,19 @@ def run(config: Config, run_dir: RunDir, until: str = NAMES[-1]) -> None:
 
 def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
     """Runs one stage; those that it is made from must be done."""
-    with run_dir.lock():
+    with _working(run_dir):
         start(config, run_dir)
         advance(STAGES[NAMES.index(name)], config, run_dir)
+
+
+@contextlib.contextmanager
+def _working(run_dir: RunDir) -> Iterator[None]:
+    with disk_full_explained(run_dir.path), run_dir.lock():
+        try:
+            yield
+        except KeyboardInterrupt:
+            console.print("stopped; the same command goes on from the last checkpoint")
+            raise
 
 
 def start(config: Config, run_dir: RunDir) -> None:

@@ -37,23 +37,40 @@ MEASURED = ("seconds", "peak_memory_bytes", "resumed", "versions", "machine", "d
 def atomic(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path` to write to, and moves it into place at the end.
 
-    Raises:
-        KRError: the disk is full; the old file, if any, is untouched and the temporary one gone.
+    However the writing ends, the temporary file is gone and `path` is either old or new.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise KRError(
-            f"{path}: the disk is full. Nothing that was finished is lost: "
-            "make room and run the same command again."
-        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_full_explained(path: Path) -> Iterator[None]:
+    """Turns whatever a library raises for lack of room into one clear message.
+
+    Raises:
+        KRError: the disk is full; files that were there before are untouched.
+    """
+    try:
+        yield
+    except Exception as error:
+        # safetensors and torch wrap the system's error in exceptions of their own.
+        codes = (errno.ENOSPC, errno.EDQUOT)
+        full = isinstance(error, OSError) and error.errno in codes
+        if full or os.strerror(errno.ENOSPC) in str(error) or _free_bytes(path) == 0:
+            raise KRError(
+                f"{path}: the disk is full. Nothing that was finished is lost: "
+                "make room and run the same command again."
+            ) from error
+        raise
+
+
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path).free
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -26,7 +26,8 @@ def network() -> nn.Module:
 def batches(step: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(step)
     labels = torch.randint(0, 3, (16,), generator=generator)
-    images = torch.randn(16, 1, 8, 8, generator=generator) + labels[:, None, None, None].float()
+    images = torch.randn(16, 1, 8, 8, generator=generator)
+    images[torch.arange(16), 0, labels] += 2  # each class has a bright row of its own
     return images, labels
 
 
