@@ -4,7 +4,7 @@
 
 DIR holds `<set>.npz` files. A run whose result file is there is left alone, and a run that was
 stopped goes on, so the same command can be given again until all is done. `--table` writes the
-table that the README and docs/results quote from the result files alone.
+tables that README.md and docs/results quote, from the result files alone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from knowledge_recycling.statistics import mean_interval
 
 RESULTS = Path(__file__).parent / "results" / "utility"
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "utility.md"
+README = Path(__file__).parents[1] / "README.md"
+MARKERS = ("<!-- utility table -->", "<!-- end of utility table -->")
 FIGURES = ("accuracy", "auc", "balanced_accuracy", "f1_macro", "ece", "recall")
 PUBLISHED = {"retinamnist": 0.524, "breastmnist": 0.863, "pneumoniamnist": 0.854}
 """Test accuracy of the MedMNIST v2 baseline, ResNet-18 at 28 pixels."""
@@ -46,8 +48,16 @@ def main() -> None:
         for seed in range(arguments.seeds):
             for name in arguments.sets:
                 one(arguments.data, name, arguments.preset, seed, arguments.runs, code)
-    write_bytes(TABLE, table().encode())
+    write_bytes(TABLE, f"# Utility\n\n{table()}".encode())
+    write_bytes(README, quoted(README.read_text(encoding="utf-8")).encode())
     sys.stdout.write(table())
+
+
+def quoted(page: str) -> str:
+    """The page with the table between its two markers brought up to date."""
+    before, rest = page.split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    return f"{before}{MARKERS[0]}\n{table()}{MARKERS[1]}{after}"
 
 
 def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) -> None:

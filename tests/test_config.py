@@ -68,6 +68,14 @@ def test_runtime_is_no_difference() -> None:
     ]
 
 
+def test_paths_last_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Config.resolve("sets/a.npz").data.source == str(tmp_path / "sets" / "a.npz")
+    assert Config.resolve("a.npz").data.source == str(tmp_path / "a.npz")
+    assert Config.resolve("./digits").data.source == str(tmp_path / "digits")
+    assert Config.resolve("breastmnist_64").data.source == "breastmnist_64"
+
+
 def test_file_that_is_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(KRError, match="cannot be read as YAML"):
         Config.load(tmp_path / "missing.yaml")

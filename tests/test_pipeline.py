@@ -13,19 +13,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
 
 import knowledge_recycling as kr
 from knowledge_recycling import pipeline
+from knowledge_recycling.generators.latent import LatentTraining
 from knowledge_recycling.run_dir import read_rows
 
 SMALL = (
     "teacher.width=8",
     "teacher.blocks=[1, 1]",
-    "teacher.steps=60",
+    "teacher.steps=150",
     "teacher.evaluations=4",
     "generator.width=8",
     "generator.latent_channels=4",
-    "generator.steps=60",
+    "generator.steps=100",
     "generator.snapshots=2",
     "selection.screen_steps=8",
     "selection.final_steps=12",
@@ -33,7 +37,7 @@ SMALL = (
     "tuning.steps=9",
     "tuning.finalists=1",
     "tuning.final_steps=9",
-    "distillation.steps=60",
+    "distillation.steps=150",
     "evaluation.bootstrap_draws=1000",
     "runtime.threads=1",
 )
@@ -102,6 +106,13 @@ def test_the_report_is_there(finished: kr.RunDir) -> None:
     assert not (finished.path / "real_examples.npz").exists()
 
 
+def test_the_student_can_be_used(finished: kr.RunDir) -> None:
+    images = load_digits().images[:300] / 8 - 1
+    logits = kr.student(finished)(torch.tensor(images[:, None], dtype=torch.float32))
+    right = logits.argmax(1).numpy() == load_digits().target[:300]
+    assert right.mean() > 0.3
+
+
 def test_metrics_and_log_are_kept(finished: kr.RunDir) -> None:
     for stage in ("teacher", "generator", "distillation"):
         steps = [row["step"] for row in read_rows(finished.path / stage / "metrics.jsonl")]
@@ -145,8 +156,9 @@ def test_killed_again_and_again_it_ends_where_it_would_have(
     command += ["digits", "-o", str(run), *settings]
     reached = (
         run / "teacher" / "state.pt",
-        run / "generator" / "snapshots" / "000045.json",
+        run / "generator" / "snapshots" / "000075.json",
         run / "selection" / "probes.json",
+        run / "tuning" / "study.log",
         run / "tuning" / "finals.json",
         run / "distillation" / "state.pt",
     )
@@ -172,13 +184,40 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def test_arrays_from_python(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    labels = np.arange(120) % 2
-    images = rng.integers(0, 120, (120, 8, 8, 3)).astype(np.uint8)
-    images[labels == 1] += 100
-    run = kr.run((images, labels), tmp_path / "run", settings=SMALL, until="generator")
-    assert run.result("generator")["snapshots"] == [45, 60]
-    assert run.split()["channels"] == 3
+    digits = load_digits()
+    few = digits.target < 3
+    images = np.repeat(digits.images[few][..., None] / 16, 3, axis=3)
+    names = np.array(["none", "one", "two"])[digits.target[few]]
+    run = kr.run((images, names), tmp_path / "run", settings=SMALL, until="generator")
+    assert run.result("generator")["snapshots"] == [75, 100]
+    split = run.split()
+    assert (split["channels"], split["class_names"]) == (3, ["none", "one", "two"])
+
+
+def test_a_generator_that_makes_one_image_is_noticed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)  # noise has nothing in common that could be learnt
+    images = rng.integers(0, 256, (120, 8, 8), dtype=np.uint8)
+    with pytest.raises(kr.KRError, match="had collapsed.*choose the other generator.method"):
+        kr.run((images, np.arange(120) % 2), tmp_path / "run", settings=SMALL)
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_snapshot(
+    finished: kr.RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = LatentTraining.step
+
+    def broken(self: LatentTraining, images: Tensor, labels: Tensor, progress: float) -> Any:
+        losses = honest(self, images, labels, progress)
+        return losses if progress < 0.8 else {"reconstruction": torch.tensor(torch.nan)}
+
+    monkeypatch.setattr(LatentTraining, "step", broken)
+    forked = finished.fork(tmp_path / "fork")
+    settings = (*SMALL, "generator.averaging=0.98")
+    run = kr.run("digits", forked.path, settings=settings, until="selection")
+    assert run.result("generator")["snapshots"] == [75]
+    assert "no longer a number at step 81" in run.result("generator")["warning"]
+    assert run.result("selection")["snapshot"] == 75
+    assert "warning: A loss was no longer a number" in (run.path / "log.txt").read_text()
 
 
 def test_biggan_goes_through_the_same_stages(tmp_path: Path) -> None:

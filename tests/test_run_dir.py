@@ -23,7 +23,7 @@ from knowledge_recycling.run_dir import (
     write_json,
 )
 
-SPLIT = {"data_sha256": "a" * 64, "notes": []}
+SPLIT = {"data_sha256": "a" * 64, "notes": [], "indices": {}}
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,13 @@ def test_other_data_are_refused_with_both_hashes(tmp_path: Path) -> None:
         run_dir.adopt_split({**SPLIT, "data_sha256": "b" * 64})
 
 
+def test_the_same_data_elsewhere_are_the_same_run(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.adopt_config(Config.resolve("/old/set.npz"))
+    run_dir.adopt_config(Config.resolve("/new/set.npz"))
+    assert Config.load(tmp_path / "config.yaml").data.source == "/new/set.npz"
+
+
 def test_a_stage_is_done_for_its_inputs_only(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     run_dir.adopt_split(SPLIT)
@@ -150,7 +157,8 @@ def test_fork_needs_a_new_directory(tmp_path: Path) -> None:
     run_dir.adopt_split(SPLIT)
     run_dir.adopt_config(Config.resolve("digits"))
     forked = run_dir.fork(tmp_path / "b")
-    assert forked.split() == SPLIT
+    assert not (tmp_path / "b" / "split.json").exists(), "the split may depend on the new config"
+    assert forked.path == tmp_path / "b"
     assert not (tmp_path / "b" / "config.yaml").exists()
     with pytest.raises(KRError, match="exists already"):
         run_dir.fork(tmp_path / "b")

@@ -6,9 +6,9 @@ synthetic images that the Teacher labels; what that costs and what leaks is meas
 Source: E. Lomurno, M. Matteucci, Pattern Recognition Letters 190 (2025), arXiv:2407.15526.
 """
 
-from knowledge_recycling.api import predictions, run
+from knowledge_recycling.api import predictions, run, student
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.run_dir import RunDir
 
-__all__ = ["Config", "KRError", "RunDir", "predictions", "run"]
+__all__ = ["Config", "KRError", "RunDir", "predictions", "run", "student"]

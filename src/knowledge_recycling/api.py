@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from knowledge_recycling import classifiers, pipeline
 from knowledge_recycling import data as images_door
-from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.run_dir import RunDir
 
@@ -52,6 +53,15 @@ def run(
     config = Config.resolve(str(source), preset=preset, settings=settings, seed=seed)
     pipeline.run(config, run_dir, until)
     return run_dir
+
+
+def student(run: RunDir) -> nn.Module:
+    """The Student, in eval mode on the CPU: images (n, c, h, w) in -1..1 to logits (n, C).
+
+    Class names are in `run.split()["class_names"]`.
+    """
+    run.result("distillation")
+    return classifiers.load(run.path / "distillation" / "network")
 
 
 def predictions(run: RunDir) -> dict[str, Any]:

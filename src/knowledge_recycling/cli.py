@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from knowledge_recycling import auditing, pipeline, reporting
+from knowledge_recycling import auditing, pipeline, reporting, shadow_audit
+from knowledge_recycling import shadows as shadow_runs
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.run_dir import RunDir
@@ -33,6 +34,12 @@ File = Annotated[Path | None, typer.Option("--config", help="YAML file, as in a 
 SkipBroken = Annotated[bool, typer.Option(help="Leave out images that cannot be decoded.")]
 ShowReal = Annotated[bool, typer.Option(help="Real images in the report: it is then private.")]
 
+Count = Annotated[int, typer.Option("-n", help="Shadow pipelines, an even number.")]
+Workers = Annotated[int, typer.Option(min=1, help="Shadows at a time; they share the threads.")]
+ReuseChoices = Annotated[
+    bool, typer.Option(help="Shadows take over the run's snapshot and synthesis parameters.")
+]
+
 
 @app.command()
 def run(
@@ -50,6 +57,9 @@ def run(
     dry_run: Annotated[bool, typer.Option(help="Print the configuration and stop.")] = False,
     skip_broken: SkipBroken = False,
     show_real: ShowReal = False,
+    shadows: Annotated[int, typer.Option(help="Shadow pipelines for the audit; 0: none.")] = 0,
+    workers: Workers = 1,
+    reuse_choices: ReuseChoices = False,
 ) -> None:
     """Runs all stages on DATA; the same command again goes on where it was stopped."""
     flags = [*(settings or [])]
@@ -62,8 +72,34 @@ def run(
     if dry_run:
         typer.echo(resolved.dump(), nl=False)
         return
-    run_dir = RunDir(out).fork(fork) if fork else RunDir(out)
+    run_dir = RunDir.existing(out).fork(fork) if fork else RunDir(out)
+    if shadows:
+        pipeline.run(resolved, run_dir, "evaluation")
+        shadow_runs.run(run_dir, resolved, shadows, workers=workers, reuse_choices=reuse_choices)
     pipeline.run(resolved, run_dir, until)
+    _show(run_dir)
+
+
+@app.command()
+def shadows(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    count: Count = 16,
+    workers: Workers = 1,
+    reuse_choices: ReuseChoices = False,
+    keep_models: Annotated[bool, typer.Option(help="Leave the shadows' networks.")] = False,
+) -> None:
+    """Runs whole pipelines on random halves of the training split, then audit and report."""
+    run_dir = RunDir.existing(run)
+    config = Config.load(run_dir.path / "config.yaml")
+    shadow_runs.run(
+        run_dir,
+        config,
+        count,
+        workers=workers,
+        reuse_choices=reuse_choices,
+        keep_models=keep_models,
+    )
+    pipeline.run(config, run_dir)
     _show(run_dir)
 
 
@@ -86,6 +122,10 @@ def audit(
         typer.Option(help="npz file: member_scores and nonmember_scores, or signals, membership."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    fail_above: Annotated[
+        str | None,
+        typer.Option(help='Exit with 3 if the Student\'s lower bound is above: "tpr@1%=0.03".'),
+    ] = None,
 ) -> None:
     """Runs the stage `audit` of a run, or audits anybody's attack scores (higher = member)."""
     if (run is None) == (scores is None):
@@ -101,6 +141,9 @@ def audit(
         typer.echo(json.dumps(result, indent=1))
     else:
         _show_attacks(attacks)
+    if run is not None and fail_above and shadow_audit.exceeds(result["targets"], fail_above):
+        Console(stderr=True).print(f"release gate shut: the Student is above {fail_above}")
+        raise typer.Exit(3)
 
 
 def _advance(name: str, run: Path) -> dict[str, Any]:
@@ -140,5 +183,7 @@ def main() -> None:
     try:
         app()
     except KRError as error:
-        Console(stderr=True).print(f"error: {error}", style="bold red", markup=False)
+        Console(stderr=True).print(
+            f"error: {error}", style="bold red", markup=False, soft_wrap=True
+        )
         raise SystemExit(2) from None

@@ -19,6 +19,9 @@ from knowledge_recycling.errors import KRError
 Fraction = Field(ge=0.0, lt=1.0)
 
 
+NOT_IDENTITY = ("runtime.", "data.source", "data.groups")
+
+
 class Section(BaseModel):
     """One stage's fields: immutable, and closed to unknown names."""
 
@@ -223,7 +226,7 @@ class Config(Section):
         for layer in (PRESETS[name], from_file, {"preset": name}):
             _merge(tree, layer)
         if source:
-            _merge(tree, {"data": {"source": source}})
+            _merge(tree, {"data": {"source": _lasting(source)}})
         for setting in settings:
             _merge(tree, _parse_setting(setting))
         _merge(tree, {key: value for key, value in fields.items() if value is not None})
@@ -252,7 +255,9 @@ class Config(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     def differences(self, other: Config) -> list[str]:
-        """Names the fields in which two configurations differ, `runtime` left aside.
+        """Names the fields in which two configurations differ.
+
+        `runtime` is left aside, and where the data lie, for their hash tells them apart.
 
         Example:
             >>> Config(seed=1).differences(Config(seed=2))
@@ -262,8 +267,14 @@ class Config(Section):
         return [
             f"{name}: {mine.get(name)} here, {theirs.get(name)} there"
             for name in mine
-            if mine[name] != theirs.get(name) and not name.startswith("runtime.")
+            if mine[name] != theirs.get(name) and not name.startswith(NOT_IDENTITY)
         ]
+
+
+def _lasting(source: str) -> str:
+    """A path that stays right in another working directory; names such as `digits` as they are."""
+    path = Path(source)
+    return str(path.resolve()) if path.suffix or path.name != source else source
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from knowledge_recycling import data
 from knowledge_recycling.config import Config
 from knowledge_recycling.progress import clock, console
-from knowledge_recycling.run_dir import RunDir, disk_full_explained, write_npz
+from knowledge_recycling.run_dir import (
+    RunDir,
+    digest,
+    disk_full_explained,
+    file_digest,
+    write_npz,
+)
 from knowledge_recycling.runtime import Runtime, peak_memory_bytes, reset_peak_memory
 from knowledge_recycling.stages import (
     audit,
@@ -97,9 +103,9 @@ def _working(run_dir: RunDir) -> Iterator[None]:
 def start(config: Config, run_dir: RunDir) -> None:
     """Checks everything that can be checked before the first training."""
     Runtime.start(config)
-    run_dir.adopt_config(config)
     source = data.open_source(config.data)
     split = data.describe(source, config.data, config.seed)
+    run_dir.adopt_config(config)
     for note in run_dir.adopt_split(split)["notes"]:
         say(run_dir, f"note: {note}")
 
@@ -107,6 +113,8 @@ def start(config: Config, run_dir: RunDir) -> None:
 def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
     """Runs a stage unless its result is there, made from the same inputs."""
     inputs = run_dir.inputs(config, stage.name, stage.needs, stage.reads)
+    if stage.name == "audit":
+        inputs["shadows"] = _shadows_digest(run_dir)
     if stage.name == "report":
         _show_real(config, run_dir)
     elif run_dir.is_done(stage.name, inputs):
@@ -126,7 +134,25 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
         resumed=resumed,
         **Runtime.start(config).describe(),
     )
+    if warning := getattr(result, "warning", None):
+        say(run_dir, f"warning: {warning}")
     say(run_dir, f"{stage.name}: done in {clock(seconds)}")
+
+
+def _shadows_digest(run_dir: RunDir) -> str:
+    """Changes with the shadows that the audit reads."""
+    files = sorted((run_dir.path / "shadows").glob("*/signals.npz"))
+    return digest([file_digest(path) for path in files])
+
+
+def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, Any]) -> None:
+    """Gives a run another run's result of a stage, instead of running it."""
+    stage = STAGES[NAMES.index(name)]
+    with _working(run_dir):
+        inputs = run_dir.inputs(config, name, stage.needs, stage.reads)
+        if not run_dir.is_done(name, inputs):
+            run_dir.begin(name, inputs)
+            run_dir.write_result(name, {**result, "inputs": inputs}, taken_over=True)
 
 
 def _show_real(config: Config, run_dir: RunDir) -> None:
@@ -140,5 +166,5 @@ def _show_real(config: Config, run_dir: RunDir) -> None:
 
 def say(run_dir: RunDir, line: str) -> None:
     """Prints a line and adds it to log.txt."""
-    console.print(line, markup=False)
+    console.print(line, markup=False, soft_wrap=True)
     run_dir.log(line)

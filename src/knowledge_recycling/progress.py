@@ -42,7 +42,7 @@ def _lines(label: str, start: int, stop: int) -> Iterator[int]:
         now = time.monotonic()
         if now - last >= LINE_SECONDS:
             left = (now - begin) / (step + 1 - start) * (stop - step - 1)
-            console.print(f"{label}: {step + 1}/{stop}, about {clock(left)} left")
+            console.print(f"{label}: {step + 1}/{stop}, about {clock(left)} left", soft_wrap=True)
             last = now
 
 

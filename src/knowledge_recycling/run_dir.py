@@ -168,7 +168,10 @@ class RunDir:
             yield
 
     def adopt_config(self, config: Config) -> None:
-        """Writes config.yaml, or checks that it says the same (`runtime` may differ)."""
+        """Writes config.yaml, after a check that the one that is there says the same.
+
+        `runtime` may differ, and where the data lie: their hash says whether they are the same.
+        """
         path = self.path / "config.yaml"
         if path.exists():
             differences = config.differences(Config.load(path))
@@ -179,8 +182,7 @@ class RunDir:
                     + "\nStart a new run with another -o, or take over what stays valid with "
                     "--fork NEW_RUN."
                 )
-        else:
-            write_bytes(path, config.dump().encode())
+        write_bytes(path, config.dump().encode())
 
     def adopt_split(self, split: dict[str, Any]) -> dict[str, Any]:
         """Writes split.json, or checks that it is of the same data; returns what is there.
@@ -209,7 +211,9 @@ class RunDir:
         if target.exists():
             raise KRError(f"{target}: exists already; --fork needs a new directory")
         new = RunDir(target)
-        leave = shutil.ignore_patterns("config.yaml", ".lock", "log.txt", STATE, "*.tmp")
+        leave = shutil.ignore_patterns(
+            "config.yaml", "split.json", "shadows", ".lock", "log.txt", STATE, "*.tmp"
+        )
         shutil.copytree(self.path, target, ignore=leave, dirs_exist_ok=True)
         return new
 
@@ -245,7 +249,7 @@ class RunDir:
         read = {name: fields[name.split(".")[0]][name.split(".")[1]] for name in reads}
         hashes = {
             "config": digest([config.seed, config.precision, fields[stage], read]),
-            "data": digest(self.split()["data_sha256"]),
+            "data": digest([self.split()["data_sha256"], self.split()["indices"]]),
         }
         return hashes | {need: digest(_lasting(self.result(need))) for need in needs}
 
@@ -270,13 +274,16 @@ class RunDir:
         return path.exists() and read_json(path) == inputs
 
     def write_result(self, stage: str, result: Any, **measured: Any) -> None:
-        """Writes a stage's result (a dataclass) as its last file, and drops the resume state."""
+        """Writes a stage's result (a dataclass, or a taken-over result's entries) as its last file.
+
+        The resume state is dropped.
+        """
         folder = self.path / stage
         (folder / STATE).unlink(missing_ok=True)
         artefacts = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".npz"))
         tree = {
             "stage": stage,
-            **asdict(result),
+            **(result if isinstance(result, Mapping) else asdict(result)),
             "artefacts": {str(p.relative_to(folder)): file_digest(p) for p in artefacts},
             "inputs": read_json(folder / INPUTS),
             **measured,

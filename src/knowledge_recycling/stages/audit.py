@@ -1,8 +1,8 @@
-"""Stage 7: what leaks. So far its first row, the paper's own protocol.
+"""Stage 7: what leaks.
 
-Train images are members, test images non-members, and threshold attacks look at the logits of
-the Teacher and of the Student. Shadows of the whole pipeline, the row to be trusted, belong here
-too; until they are run, the report says that they were not.
+First row, the paper's own protocol: train images are members, test images non-members, and
+threshold attacks look at the logits of the Teacher and of the Student. Second row, the one to be
+trusted, where `kr shadows` has run: whole pipelines on random halves of the training split.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from knowledge_recycling import artefacts, data
+from knowledge_recycling import artefacts, data, signals
 from knowledge_recycling.attacks import threshold
+from knowledge_recycling.attacks.signals import logit_margin
 from knowledge_recycling.classifiers.inference import logits_of
 from knowledge_recycling.config import Config
 from knowledge_recycling.data import Split
-from knowledge_recycling.run_dir import RunDir, write_npz
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.run_dir import RunDir, read_json, write_json, write_npz
 from knowledge_recycling.runtime import Runtime
+from knowledge_recycling.shadow_audit import PRIMARY, Verdict, judge
 from knowledge_recycling.statistics import auc_estimate, roc_curve, tpr_at_fpr_estimate
 
 WARNING = (
@@ -39,12 +42,34 @@ class Result:
     members: int
     nonmembers: int
     targets: dict[str, Any]
+    """channel -> attacks; each attack says its `protocol`, `paper` or `shadows`."""
+    shadows: dict[str, Any] | None
 
 
 def run(config: Config, run_dir: RunDir) -> Result:
-    """Attacks Teacher and Student."""
+    """Attacks Teacher and Student, and everything that the shadows have signals of."""
     runtime = Runtime.start(config).exact()
     members, nonmembers = data.load(config.data, run_dir.split(), "train", "test")
+    folder = run_dir.stage("audit")
+    targets, curves = _paper(config, run_dir, runtime, members, nonmembers)
+    shadows = None
+    if (run_dir.path / "shadows" / "plan.npz").exists():
+        verdict, shadows = _shadows(config, run_dir, runtime, members)
+        for channel, target in verdict.targets.items():
+            entry = targets.setdefault(channel, {"attacks": {}})
+            entry["attacks"] |= target["attacks"]
+            entry |= {key: value for key, value in target.items() if key != "attacks"}
+        curves |= verdict.curves
+        exposed = members.indices[verdict.exposed].tolist()
+        write_json(folder / "exposed_records_private.json", {"positions_in_source": exposed})
+    write_npz(folder / "curves.npz", **curves)
+    sizes = len(members.labels), len(nonmembers.labels)
+    return Result("paper", WARNING, *sizes, targets, shadows)
+
+
+def _paper(
+    config: Config, run_dir: RunDir, runtime: Runtime, members: Split, nonmembers: Split
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     evaluation = run_dir.result("evaluation")
     targets: dict[str, Any] = {}
     curves: dict[str, np.ndarray] = {}
@@ -63,16 +88,54 @@ def run(config: Config, run_dir: RunDir) -> Result:
             for name in inside
         }
         strongest = max(attacks, key=lambda name: attacks[name]["auc"]["value"])
-        targets[role] = {
-            "aop": attacks[strongest]["aop"],
-            "strongest": strongest,
-            "attacks": attacks,
-        }
+        aop = attacks[strongest]["aop"]
+        targets[role] = {"aop": aop, "strongest": strongest, "attacks": attacks}
         for name in inside:
             fpr, tpr = roc_curve(inside[name], outside[name])
             curves |= {f"{role}.{name}.fpr": fpr, f"{role}.{name}.tpr": tpr}
-    write_npz(run_dir.stage("audit") / "curves.npz", **curves)
-    return Result("paper", WARNING, len(members.labels), len(nonmembers.labels), targets)
+    return targets, curves
+
+
+def _shadows(
+    config: Config, run_dir: RunDir, runtime: Runtime, pool: Split
+) -> tuple[Verdict, dict[str, Any]]:
+    folder = run_dir.path / "shadows"
+    with np.load(folder / "plan.npz", allow_pickle=False) as plan:
+        membership, labels = plan["membership"], plan["labels"]
+    phi: dict[str, list[np.ndarray]] = {}
+    for k in range(len(membership)):
+        path = folder / f"{k:02d}" / "signals.npz"
+        if not path.exists():
+            raise KRError(f"{path}: missing; run the same `kr shadows` command again to finish")
+        with np.load(path, allow_pickle=False) as stored:
+            for channel in stored:
+                values = stored[channel]
+                is_logits = values.ndim == 3
+                phi.setdefault(channel, []).append(
+                    logit_margin(values, labels) if is_logits else values
+                )
+    verdict = judge(
+        {channel: np.stack(rows) for channel, rows in phi.items()},
+        membership,
+        pool.groups,
+        signals.blind_features(runtime.images(pool.images)),
+        draws=config.audit.bootstrap_draws,
+        seed=config.seed,
+    )
+    times = [read_json(folder / f"{k:02d}" / "seconds.json") for k in range(len(membership))]
+    about = {
+        "count": len(membership),
+        "pool": len(labels),
+        "patients": None if pool.groups is None else len(np.unique(pool.groups)),
+        "reuse_choices": read_json(folder / "plan.json")["reuse_choices"],
+        "primary": PRIMARY,
+        "powered": verdict.powered,
+        "control": verdict.control,
+        "power": verdict.power,
+        "seconds_per_shadow": [round(t["seconds"], 1) for t in times],
+        "threads_per_shadow": times[0]["threads"],
+    }
+    return verdict, about
 
 
 def _figures(
@@ -92,6 +155,7 @@ def _figures(
     auc = auc_estimate(inside, outside, **options)
     tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **options)
     return {
+        "protocol": "paper",
         "auc": auc.as_dict(),
         "tpr_at_fpr": {"0.01": tpr.as_dict()},
         "aop": threshold.aop(accuracy, auc.value),

@@ -20,7 +20,7 @@ from knowledge_recycling import artefacts, data
 from knowledge_recycling.config import Config
 from knowledge_recycling.config import Tuning as Section
 from knowledge_recycling.probes import Bench, rank
-from knowledge_recycling.run_dir import RunDir, read_json, write_json
+from knowledge_recycling.run_dir import RunDir, read_json, write_bytes, write_json
 from knowledge_recycling.runtime import Runtime, derive
 from knowledge_recycling.synthesis import Parameters, Source
 
@@ -92,6 +92,7 @@ class _Search:
 
     def _study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._mend_journal()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = JournalStorage(JournalFileBackend(str(self.folder / "study.log")))
@@ -107,6 +108,16 @@ class _Search:
                 study.ask()
             study.tell(trial.number, state=TrialState.FAIL)
         return study
+
+    def _mend_journal(self) -> None:
+        """Removes what a kill or a full disk can leave: a lock without owner, a line cut short."""
+        for lock in self.folder.glob("study.log.*"):
+            lock.unlink()
+        journal = self.folder / "study.log"
+        if journal.exists():
+            whole, _, cut = journal.read_bytes().rpartition(b"\n")
+            if cut:
+                write_bytes(journal, whole + b"\n" if whole else b"")
 
     def _try(self, study: optuna.Study, number: int) -> None:
         trial = study.ask()

@@ -1,0 +1,141 @@
+"""Shadows of the whole pipeline, small, on scikit-learn's digits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import knowledge_recycling as kr
+from knowledge_recycling import cli, pipeline, shadows
+from knowledge_recycling.config import Config
+
+TINY = (
+    "teacher.width=8",
+    "teacher.blocks=[1, 1]",
+    "teacher.steps=20",
+    "teacher.evaluations=2",
+    "generator.width=8",
+    "generator.latent_channels=2",
+    "generator.steps=40",
+    "generator.snapshots=1",
+    "tuning.trials=1",
+    "tuning.steps=3",
+    "tuning.final_steps=3",
+    "distillation.steps=20",
+    "runtime.threads=1",
+)
+COUNT = 8
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
+    run = kr.run("digits", tmp_path_factory.mktemp("runs") / "digits", settings=TINY)
+    config = Config.load(run.path / "config.yaml")
+    shadows.run(run, config, COUNT, workers=2, reuse_choices=True)
+    pipeline.run(config, run)
+    return run
+
+
+def plan(run: kr.RunDir) -> dict[str, np.ndarray]:
+    with np.load(run.path / "shadows" / "plan.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def test_each_pipeline_trains_on_its_half_of_train_and_never_on_test(audited: kr.RunDir) -> None:
+    whole, found = audited.split()["indices"], plan(audited)
+    for k in range(COUNT):
+        own = kr.RunDir(shadows.folder(audited, k)).split()
+        assert own["indices"]["train"] == found["indices"][found["membership"][k]].tolist()
+        assert set(own["indices"]["train"]) < set(whole["train"])
+        assert own["indices"]["val"] == whole["val"]
+        assert own["indices"]["test"] == []
+        assert sum(own["counts"]["train"]) == len(own["indices"]["train"])
+
+
+def test_pipelines_differ_and_models_are_dropped(audited: kr.RunDir) -> None:
+    stored = []
+    for k in range(COUNT):
+        folder = shadows.folder(audited, k)
+        assert not list(folder.rglob("*.safetensors"))
+        with np.load(folder / "signals.npz", allow_pickle=False) as arrays:
+            stored.append(arrays["teacher"])
+            assert arrays["student"].shape == (5, len(plan(audited)["labels"]), 10)
+    assert not any(np.array_equal(a, stored[0]) for a in stored[1:])
+    seeds = {Config.load(shadows.folder(audited, k) / "config.yaml").seed for k in range(COUNT)}
+    assert len(seeds) == COUNT
+
+
+def test_the_audit_has_every_channel_in_one_shape(audited: kr.RunDir) -> None:
+    audit = audited.result("audit")
+    assert set(audit["targets"]) == {"teacher", "student", "synthetic", "soft_labels"}
+    for target in audit["targets"].values():
+        figures = target["attacks"]["student_t"]
+        assert figures["protocol"] == "shadows"
+        assert figures["auc"]["low"] <= figures["auc"]["value"] <= figures["auc"]["high"]
+        assert {"tpr_at_fpr", "epsilon"} <= set(figures)
+    assert audit["targets"]["student"]["attacks"]["loss"]["protocol"] == "paper"
+    assert audit["shadows"]["count"] == COUNT
+    assert audit["shadows"]["reuse_choices"]
+
+
+def test_the_report_reads_them_out_and_names_no_record(audited: kr.RunDir) -> None:
+    page = (audited.path / "report" / "report.md").read_text()
+    assert f"{COUNT} whole pipelines on complementary random halves" in page
+    assert "taken over from the run" in page
+    assert "Shadow audit: not run" not in page
+    weak = not audited.result("audit")["shadows"]["powered"]
+    shadow_part = page.split("Whole-pipeline shadows")[1]
+    assert ("too weak to conclude" in shadow_part) == weak
+    exposed = audited.path / "audit" / "exposed_records_private.json"
+    assert len(json.loads(exposed.read_text())["positions_in_source"]) == 50
+    assert "exposed" not in page
+
+
+def test_only_what_is_missing_is_run_again(audited: kr.RunDir) -> None:
+    config = Config.load(audited.path / "config.yaml")
+    files = [shadows.folder(audited, k) / "signals.npz" for k in range(COUNT)]
+    before = [file.stat().st_mtime_ns for file in files]
+    content = files[2].read_bytes()
+    files[2].unlink()
+    with pytest.raises(kr.KRError, match="missing; run the same `kr shadows` command again"):
+        pipeline.run_stage("audit", config, audited)
+    for stage in ("teacher", "generator", "distillation"):
+        (shadows.folder(audited, 2) / stage / "result.json").unlink()
+    shadows.run(audited, config, COUNT, reuse_choices=True)
+    after = [file.stat().st_mtime_ns for file in files]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [k != 2 for k in range(COUNT)]
+    assert files[2].read_bytes() == content, "the same seed gives the same pipeline"
+    pipeline.run(config, audited)
+
+
+def test_other_shadows_are_not_mixed_in(audited: kr.RunDir) -> None:
+    config = Config.load(audited.path / "config.yaml")
+    with pytest.raises(kr.KRError, match="holds other shadows.*Move that folder away first"):
+        shadows.run(audited, config, 10, reuse_choices=True)
+
+
+def test_the_release_gate_exits_with_3(
+    audited: kr.RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status(gate: str) -> int:
+        monkeypatch.setattr("sys.argv", ["kr", "audit", str(audited.path), "--fail-above", gate])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return int(str(end.value.code or 0))
+
+    assert status("auc=0.0") == 3
+    assert "release gate shut" in capsys.readouterr().err
+    assert status("auc=1") == 0
+
+
+def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None:
+    run = kr.run("digits", tmp_path / "run", settings=TINY, until="distillation")
+    config = Config.load(run.path / "config.yaml")
+    shadows.plan(run, config, COUNT, reuse_choices=False)
+    shadows.one(run.path, 1, 1, reuse_choices=False, keep_models=True)
+    own = kr.RunDir(shadows.folder(run, 1))
+    assert "taken_over" not in own.result("tuning")
+    assert (own.path / "distillation" / "network.safetensors").exists()

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from knowledge_recycling import signals
+from knowledge_recycling.config import Config
+from knowledge_recycling.runtime import Runtime
+from knowledge_recycling.synthesis import SyntheticSet
+
+RUNTIME = Runtime.start(Config(precision="fp32"))
+
+
+def images(n: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8, generator=generator)
+
+
+def test_one_slice_an_augmentation() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
+    pool = images(6, 0)
+    found = signals.of_classifier(network, pool, RUNTIME)
+    assert found.shape == (5, 6, 3)
+    assert found.dtype == np.float32
+    right = pool.clone()
+    right[..., 1:] = pool[..., :-1]
+    network.eval()
+    for at, moved in ((0, pool), (1, right)):
+        expected = network(moved.float() / 127.5 - 1).detach().numpy()
+        np.testing.assert_allclose(found[at], expected, rtol=1e-5)
+
+
+def test_copies_and_their_labels_stand_out() -> None:
+    pool, labels = images(40, 0), torch.arange(40) % 2
+    copied = torch.cat([pool[:10], images(100, 1)])
+    targets = torch.full((110, 2), 0.5)
+    targets[:10] = torch.eye(2)[labels[:10]]
+    made = SyntheticSet(copied, torch.zeros(110, dtype=torch.int64), targets, 1.0)
+    found = signals.of_synthetic(pool, labels, made)
+    assert found["synthetic"][:10].min() > found["synthetic"][10:].max()
+    assert found["soft_labels"][:10].mean() > found["soft_labels"][10:].mean()
+
+
+def test_distances_equal_a_naive_loop() -> None:
+    pool, others = images(5, 2), images(9, 3)
+    made = SyntheticSet(others, torch.zeros(9), torch.full((9, 2), 0.5), 1.0)
+    found = signals.of_synthetic(pool, torch.zeros(5, dtype=torch.int64), made)["synthetic"]
+    flat = [x.float().flatten() / 127.5 - 1 for x in (*pool, *others)]
+    for i in range(5):
+        least = min((flat[i] - other).norm().item() for other in flat[5:])
+        np.testing.assert_allclose(found[i], -np.log(least + 1e-6), rtol=1e-4)
