@@ -227,6 +227,20 @@ def test_biggan_goes_through_the_same_stages(tmp_path: Path) -> None:
     assert run.result("selection")["snapshot"] in run.result("generator")["snapshots"]
 
 
+def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_network.py").write_text(
+        "from torch import nn\n"
+        "def make(channels, classes, size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = (*SMALL, "teacher.network=own_network:make", "generator.snapshots=1")
+    run = kr.run("digits", tmp_path / "run", settings=settings, until="evaluation")
+    assert run.result("teacher")["parameters"] == 65 * 10
+    assert run.result("distillation")["parameters"] == 65 * 10
+    assert run.result("evaluation")["teacher"]["accuracy"] > 0.6
+
+
 def test_show_real_only_where_asked(finished: kr.RunDir, tmp_path: Path) -> None:
     forked = finished.fork(tmp_path / "fork")
     kr.run("digits", forked.path, settings=(*SMALL, "report.show_real=true"))

@@ -134,8 +134,8 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
         resumed=resumed,
         **Runtime.start(config).describe(),
     )
-    if warning := getattr(result, "warning", None):
-        say(run_dir, f"warning: {warning}")
+    if stage.name == "generator" and result.warning:
+        say(run_dir, f"warning: {result.warning}")
     say(run_dir, f"{stage.name}: done in {clock(seconds)}")
 
 

@@ -25,10 +25,9 @@ from knowledge_recycling.shadow_audit import PRIMARY, Verdict, judge
 from knowledge_recycling.statistics import auc_estimate, roc_curve, tpr_at_fpr_estimate
 
 WARNING = (
-    "Members are the training split and non-members the test split, as in the paper. That "
-    "membership is not random: where the two splits differ in anything else (hospital, time, "
-    "class balance), an attack scores above chance without any leak, and a score near chance "
-    "is weak evidence, because these attacks are weak."
+    "Train images are members and test images non-members, as in the paper. Where the two differ "
+    "in anything else (hospital, time, class balance), an attack scores above chance without any "
+    "leak; and these attacks are weak, so that a score near chance says little."
 )
 ROLES = {"teacher": "teacher", "student": "distillation"}
 
