@@ -40,12 +40,13 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=sorted(PUBLISHED))
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="to share work among processes")
     parser.add_argument("--runs", type=Path, default=Path("runs/utility"))
     parser.add_argument("--table", action="store_true", help="only write the table")
     arguments = parser.parse_args()
     if not arguments.table:
         code = commit()  # of the modules that are loaded now, whatever is edited meanwhile
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.seeds):
             for name in arguments.sets:
                 one(arguments.data, name, arguments.preset, seed, arguments.runs, code)
     write_bytes(TABLE, f"# Utility\n\n{table()}".encode())

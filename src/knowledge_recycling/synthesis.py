@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from knowledge_recycling.batching import Shuffled
 from knowledge_recycling.classifiers.augmentation import augment
@@ -125,11 +126,15 @@ class Source:
 
     @torch.no_grad()
     def _decode(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (len(classes), self.generator.latent_dim)
-        z = torch.randn(shape, device=self.runtime.device) * self.parameters.latent_std
+        n = len(classes)
+        z = torch.randn(n, self.generator.latent_dim, device=self.runtime.device)
+        # The filter leaves a different number each time, and kernels are made anew for each batch
+        # size that a device has not seen: a few sizes serve all.
+        padding = (1 << (n - 1).bit_length()) - n
+        z = F.pad(z * self.parameters.latent_std, (0, 0, 0, padding))
         with self.runtime.autocast():
-            images = to_bytes(self.generator(z, classes))
-        return images, logits_of(self.teacher, images, self.runtime)
+            images = to_bytes(self.generator(z, F.pad(classes, (0, padding))))
+        return images[:n], logits_of(self.teacher, images, self.runtime)[:n]
 
     def _confidence(self, logits: Tensor, classes: Tensor) -> Tensor:
         return logits.softmax(1).gather(1, classes[:, None])[:, 0]
