@@ -7,6 +7,7 @@ defaults, preset, YAML file, `stage.field=value` settings.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -274,7 +275,8 @@ class Config(Section):
 def _lasting(source: str) -> str:
     """A path that stays right in another working directory; names such as `digits` as they are."""
     path = Path(source)
-    return str(path.resolve()) if path.suffix or path.name != source else source
+    # abspath, not resolve: a link keeps the name that the user knows.
+    return os.path.abspath(source) if path.suffix or path.name != source else source
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
