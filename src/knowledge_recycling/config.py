@@ -17,9 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from knowledge_recycling.errors import KRError
 
-Fraction = Field(ge=0.0, lt=1.0)
-
-
 NOT_IDENTITY = ("runtime.", "data.source", "data.groups")
 
 

@@ -152,7 +152,7 @@ def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, A
         inputs = run_dir.inputs(config, name, stage.needs, stage.reads)
         if not run_dir.is_done(name, inputs):
             run_dir.begin(name, inputs)
-            run_dir.write_result(name, {**result, "inputs": inputs}, taken_over=True)
+            run_dir.write_result(name, result, taken_over=True)
 
 
 def _show_real(config: Config, run_dir: RunDir) -> None:

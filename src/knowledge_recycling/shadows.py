@@ -91,13 +91,11 @@ def plan(run_dir: RunDir, config: Config, count: int, reuse_choices: bool) -> No
     (pool,) = data.load(config.data, run_dir.split(), "train")
     seed = derive(config.seed, "shadows", "membership")
     membership = complementary_halves(pool.labels, pool.groups, count, seed)
-    groups = {} if pool.groups is None else {"groups": pool.groups}
     write_npz(
         path.with_suffix(".npz"),
         membership=membership,
         labels=pool.labels,
         indices=pool.indices,
-        **groups,
     )
     write_json(path, asked)
 
