@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 import knowledge_recycling as kr
-from knowledge_recycling import cli, pipeline, shadows
+from knowledge_recycling import cli, pipeline, shadow_plan, shadows
 from knowledge_recycling.config import Config
+from knowledge_recycling.shadow_audit import CHANNELS
 
 TINY = (
     "teacher.width=8",
@@ -28,13 +30,14 @@ TINY = (
     "runtime.threads=1",
 )
 COUNT = 8
+CANARIES = 12
 
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
     run = kr.run("digits", tmp_path_factory.mktemp("runs") / "digits", settings=TINY)
     config = Config.load(run.path / "config.yaml")
-    shadows.run(run, config, COUNT, workers=2, reuse_choices=True)
+    shadows.run(run, config, COUNT, workers=2, reuse_choices=True, canaries=CANARIES)
     pipeline.run(config, run)
     return run
 
@@ -49,7 +52,10 @@ def test_each_pipeline_trains_on_its_half_of_train_and_never_on_test(audited: kr
     for k in range(COUNT):
         own = kr.RunDir(shadows.folder(audited, k)).split()
         assert own["indices"]["train"] == found["indices"][found["membership"][k]].tolist()
-        assert set(own["indices"]["train"]) < set(whole["train"])
+        records = len(load_digits().target)
+        real = {i for i in own["indices"]["train"] if i < records}
+        assert real < set(whole["train"])
+        assert len(real) < len(own["indices"]["train"]), "some canaries are in"
         assert own["indices"]["val"] == whole["val"]
         assert own["indices"]["test"] == []
         assert sum(own["counts"]["train"]) == len(own["indices"]["train"])
@@ -70,7 +76,7 @@ def test_pipelines_differ_and_models_are_dropped(audited: kr.RunDir) -> None:
 
 def test_the_audit_has_every_channel_in_one_shape(audited: kr.RunDir) -> None:
     audit = audited.result("audit")
-    assert set(audit["targets"]) == {"teacher", "student", "synthetic", "soft_labels"}
+    assert set(audit["targets"]) == set(CHANNELS)
     for target in audit["targets"].values():
         figures = target["attacks"]["student_t"]
         assert figures["protocol"] == "shadows"
@@ -104,7 +110,7 @@ def test_only_what_is_missing_is_run_again(audited: kr.RunDir) -> None:
         pipeline.run_stage("audit", config, audited)
     for stage in ("teacher", "generator", "distillation"):
         (shadows.folder(audited, 2) / stage / "result.json").unlink()
-    shadows.run(audited, config, COUNT, reuse_choices=True)
+    shadows.run(audited, config, COUNT, reuse_choices=True, canaries=CANARIES)
     after = [file.stat().st_mtime_ns for file in files]
     assert [a == b for a, b in zip(before, after, strict=True)] == [k != 2 for k in range(COUNT)]
     assert files[2].read_bytes() == content, "the same seed gives the same pipeline"
@@ -114,7 +120,7 @@ def test_only_what_is_missing_is_run_again(audited: kr.RunDir) -> None:
 def test_other_shadows_are_not_mixed_in(audited: kr.RunDir) -> None:
     config = Config.load(audited.path / "config.yaml")
     with pytest.raises(kr.KRError, match="holds other shadows.*Move that folder away first"):
-        shadows.run(audited, config, 10, reuse_choices=True)
+        shadows.run(audited, config, 10, reuse_choices=True, canaries=CANARIES)
 
 
 def test_the_release_gate_exits_with_3(
@@ -134,7 +140,7 @@ def test_the_release_gate_exits_with_3(
 def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None:
     run = kr.run("digits", tmp_path / "run", settings=TINY, until="distillation")
     config = Config.load(run.path / "config.yaml")
-    shadows.plan(run, config, COUNT, reuse_choices=False)
+    shadow_plan.draw(run, config, COUNT, reuse_choices=False, canary_count=0)
     shadows.one(run.path, 1, 1, reuse_choices=False, keep_models=True)
     own = kr.RunDir(shadows.folder(run, 1))
     assert "taken_over" not in own.result("tuning")

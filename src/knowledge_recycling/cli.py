@@ -36,6 +36,9 @@ ShowReal = Annotated[bool, typer.Option(help="Real images in the report: it is t
 
 Count = Annotated[int, typer.Option("-n", help="Shadow pipelines, an even number.")]
 Workers = Annotated[int, typer.Option(min=1, help="Shadows at a time; they share the threads.")]
+Canaries = Annotated[
+    int, typer.Option(min=0, help="Records planted as the worst case; 0: no canary arm.")
+]
 ReuseChoices = Annotated[
     bool, typer.Option(help="Shadows take over the run's snapshot and synthesis parameters.")
 ]
@@ -60,6 +63,7 @@ def run(
     shadows: Annotated[int, typer.Option(help="Shadow pipelines for the audit; 0: none.")] = 0,
     workers: Workers = 1,
     reuse_choices: ReuseChoices = False,
+    canaries: Canaries = 0,
 ) -> None:
     """Runs all stages on DATA; the same command again goes on where it was stopped."""
     flags = [*(settings or [])]
@@ -75,7 +79,14 @@ def run(
     run_dir = RunDir.existing(out).fork(fork) if fork else RunDir(out)
     if shadows:
         pipeline.run(resolved, run_dir, "evaluation")
-        shadow_runs.run(run_dir, resolved, shadows, workers=workers, reuse_choices=reuse_choices)
+        shadow_runs.run(
+            run_dir,
+            resolved,
+            shadows,
+            workers=workers,
+            reuse_choices=reuse_choices,
+            canaries=canaries,
+        )
     pipeline.run(resolved, run_dir, until)
     _show(run_dir)
 
@@ -86,6 +97,7 @@ def shadows(
     count: Count = 16,
     workers: Workers = 1,
     reuse_choices: ReuseChoices = False,
+    canaries: Canaries = 0,
     keep_models: Annotated[bool, typer.Option(help="Leave the shadows' networks.")] = False,
 ) -> None:
     """Runs whole pipelines on random halves of the training split, then audit and report."""
@@ -98,6 +110,7 @@ def shadows(
         workers=workers,
         reuse_choices=reuse_choices,
         keep_models=keep_models,
+        canaries=canaries,
     )
     pipeline.run(config, run_dir)
     _show(run_dir)

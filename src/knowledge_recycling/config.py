@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from knowledge_recycling.errors import KRError
 
-NOT_IDENTITY = ("runtime.", "data.source", "data.groups")
+NOT_IDENTITY = ("runtime.", "data.source", "data.groups", "data.canaries")
 
 
 class Section(BaseModel):
@@ -41,6 +41,8 @@ class Data(Section):
     """CSV file with the columns `file` and `group` (the patient of each image) for a folder."""
     skip_broken: bool = False
     """Go on without the images of a folder that cannot be decoded, and count them."""
+    canaries: str | None = None
+    """npz file of records appended to train: the audit's canaries, set by the shadows alone."""
 
 
 class Classifier(Section):

@@ -60,6 +60,30 @@ def complementary_halves(
     return np.stack(rows)
 
 
+def complementary_coins(units: np.ndarray, count: int, seed: int) -> NDArray[np.bool_]:
+    """Draws the canaries' membership: in each pipeline an independent fair coin for each unit.
+
+    The one-run bound rests on that independence, which stratified halves do not have.
+
+    Args:
+        units: (M,) whole numbers from 0; records of one unit go together.
+        count: K, even; rows 2i and 2i + 1 are complements.
+        seed: of the draw.
+
+    Returns:
+        (K, M) bool, true for members.
+
+    Example:
+        >>> coins = complementary_coins(np.array([0, 1, 1]), 8, seed=0)
+        >>> set(coins.sum(0).tolist()), bool((coins[:, 1] == coins[:, 2]).all())
+        ({4}, True)
+    """
+    rng = np.random.default_rng(seed)
+    coins = rng.integers(2, size=(count // 2, int(units.max(initial=-1)) + 1), dtype=np.int8)
+    rows = (coins == 1)[:, units]
+    return np.stack([rows, ~rows], axis=1).reshape(count, len(units))
+
+
 def _half(unit_class: np.ndarray, rng: np.random.Generator) -> NDArray[np.bool_]:
     inside = np.zeros(len(unit_class), dtype=bool)
     for y in np.unique(unit_class):

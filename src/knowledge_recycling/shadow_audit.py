@@ -22,12 +22,16 @@ from knowledge_recycling.statistics_audit import power_statement
 PRIMARY = "student_t"
 """The attack that conclusions rest on, fixed beforehand: the one made for few shadows."""
 
+LABEL_VARIANTS = ("hard_labels", "tempered_labels", "rounded_labels")
+"""The same synthetic images, labelled otherwise: the ablation of `soft_labels`."""
+
 CHANNELS: dict[str, tuple[str, ...]] = {
     "teacher": tuple(auditing.ATTACKS),
     "student": tuple(auditing.ATTACKS),
     # RMIA wants probabilities, which distances are not.
     "synthetic": ("threshold", "lira_online", "lira_offline", "student_t"),
     "soft_labels": ("threshold", "lira_online", "lira_offline", "student_t"),
+    **dict.fromkeys(LABEL_VARIANTS, (PRIMARY,)),
 }
 EXPOSED = 50
 

@@ -1,13 +1,11 @@
 """Shadows: K whole pipelines on complementary random halves of the pool.
 
-The pool is the run's training split; validation is the same in all pipelines and is not audited,
-and test is not opened. Each pipeline is a run directory of its own with another split and seed;
-once its signals on every record of the pool are stored, its models are dropped.
+Each pipeline is a run directory of its own with another split and seed; once its signals on every
+record of the pool are stored, its models are dropped.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -17,19 +15,18 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from knowledge_recycling import artefacts, data, pipeline, progress, signals
+from knowledge_recycling import artefacts, pipeline, progress, shadow_plan, signals
 from knowledge_recycling.config import Config
-from knowledge_recycling.errors import KRError
-from knowledge_recycling.membership import complementary_halves
 from knowledge_recycling.progress import clock
-from knowledge_recycling.run_dir import RunDir, read_json, write_json, write_npz
+from knowledge_recycling.run_dir import RunDir, write_json, write_npz
 from knowledge_recycling.runtime import Runtime, derive
+from knowledge_recycling.shadow_plan import Plan
 from knowledge_recycling.synthesis import Parameters
 
 LAST = "distillation"
+CHOICES = ("selection", "tuning")
 
 
 def run(
@@ -40,6 +37,7 @@ def run(
     workers: int = 1,
     reuse_choices: bool = False,
     keep_models: bool = False,
+    canaries: int = 0,
 ) -> None:
     """Runs the shadows that have no signals yet.
 
@@ -51,14 +49,16 @@ def run(
         reuse_choices: take snapshot and parameters of synthesis from the run instead of choosing
             in each pipeline: cheaper, and said in the report.
         keep_models: leave the networks in place.
+        canaries: records of the pool that are replaced by planted ones, see `canaries.make`.
 
     Raises:
         KRError: other shadows are there already, or the pool is too small to halve.
     """
     run_dir.result(LAST)
     with run_dir.lock():
-        plan(run_dir, config, count, reuse_choices)
+        shadow_plan.draw(run_dir, config, count, reuse_choices=reuse_choices, canary_count=canaries)
         todo = [k for k in range(count) if not (folder(run_dir, k) / "signals.npz").exists()]
+        _announce(run_dir, len(todo), count, workers, reuse_choices)
         threads = max(1, (config.runtime.threads or os.cpu_count() or 1) // workers)
         tasks = [(run_dir.path, k, threads, reuse_choices, keep_models) for k in todo]
         begin = time.monotonic()
@@ -76,28 +76,24 @@ def folder(run_dir: RunDir, k: int) -> Path:
     return run_dir.path / "shadows" / f"{k:02d}"
 
 
-def plan(run_dir: RunDir, config: Config, count: int, reuse_choices: bool) -> None:
-    """Draws the halves and writes shadows/plan.npz, or checks that it is of the same shadows."""
-    asked = {"count": count, "reuse_choices": reuse_choices, "seed": config.seed}
-    path = run_dir.path / "shadows" / "plan.json"
-    if path.exists():
-        there = read_json(path)
-        if there != asked:
-            raise KRError(
-                f"{path.parent}: holds other shadows ({json.dumps(there)}, asked for "
-                f"{json.dumps(asked)}). Move that folder away first."
-            )
+def _announce(run_dir: RunDir, todo: int, count: int, workers: int, reuse_choices: bool) -> None:
+    """Says before the long part what it will cost, going by the run's own stages."""
+    if not todo:
         return
-    (pool,) = data.load(config.data, run_dir.split(), "train")
-    seed = derive(config.seed, "shadows", "membership")
-    membership = complementary_halves(pool.labels, pool.groups, count, seed)
-    write_npz(
-        path.with_suffix(".npz"),
-        membership=membership,
-        labels=pool.labels,
-        indices=pool.indices,
+    stages = [
+        name
+        for name in pipeline.NAMES[: pipeline.NAMES.index(LAST) + 1]
+        if not (reuse_choices and name in CHOICES)
+    ]
+    seconds = sum(run_dir.result(name)["seconds"] for name in stages)
+    size = sum(_bytes(run_dir.path / name) for name in stages)
+    at_once = f", {workers} at a time with the threads divided among them" if workers > 1 else ""
+    pipeline.say(
+        run_dir,
+        f"shadows: {todo} of {count} to run{at_once}. This run took {clock(seconds)} for the same "
+        f"stages, so about {clock(seconds * todo)} one after the other; each takes "
+        f"{size / 2**20:.0f} MiB while it runs. The first tells better.",
     )
-    write_json(path, asked)
 
 
 def _work(tasks: list[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, float]]:
@@ -118,47 +114,39 @@ def one(
     progress.console.quiet = True
     try:
         run_dir = RunDir(parent)
-        parent_config = Config.load(run_dir.path / "config.yaml")
-        config = parent_config.model_copy(
+        plan = Plan.load(run_dir, Config.load(run_dir.path / "config.yaml"))
+        config = plan.config.model_copy(
             update={
-                "seed": derive(parent_config.seed, "shadow", k) % 2**31,
-                "runtime": parent_config.runtime.model_copy(update={"threads": threads}),
+                "seed": derive(plan.config.seed, "shadow", k) % 2**31,
+                "runtime": plan.config.runtime.model_copy(update={"threads": threads}),
             }
         )
         shadow = RunDir(folder(run_dir, k))
-        _split(run_dir, shadow, k)
+        write_json(shadow.path / "split.json", plan.half(k))
         if reuse_choices:
             pipeline.run(config, shadow, "generator")
-            for stage in ("selection", "tuning"):
+            for stage in CHOICES:
                 pipeline.take_over(stage, config, shadow, run_dir.result(stage))
         pipeline.run(config, shadow, LAST)
-        _store_signals(run_dir, shadow, config)
+        found = _signals(plan, k, shadow, config)
     finally:
         progress.console.quiet = False
-    if not keep_models:
-        _drop_models(shadow)
     seconds = time.monotonic() - begin
     write_json(shadow.path / "seconds.json", {"seconds": seconds, "threads": threads})
+    # Last, for a shadow with signals counts as done.
+    write_npz(shadow.path / "signals.npz", **found)
+    if not keep_models:
+        _drop_models(shadow)
     return k, seconds
 
 
-def _split(run_dir: RunDir, shadow: RunDir, k: int) -> None:
-    """Gives the shadow its half of the pool to train on, the run's validation, and no test."""
-    record = run_dir.split()
-    with np.load(run_dir.path / "shadows" / "plan.npz", allow_pickle=False) as arrays:
-        inside = arrays["membership"][k]
-        labels, indices = arrays["labels"][inside], arrays["indices"][inside]
-    counts = np.bincount(labels, minlength=len(record["class_names"])).tolist()
-    record["indices"] |= {"train": indices.tolist(), "test": []}
-    record["counts"] |= {"train": counts, "test": [0] * len(counts)}
-    record["notes"] = []
-    write_json(shadow.path / "split.json", record)
-
-
-def _store_signals(run_dir: RunDir, shadow: RunDir, config: Config) -> None:
+def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, Any]:
     runtime = Runtime.start(config)
-    (pool,) = data.load(config.data, run_dir.split(), "train")
-    images, labels = runtime.images(pool.images), torch.from_numpy(pool.labels)
+    pool = plan.pool()
+    images = runtime.images(pool.images)
+    labels, member = (
+        torch.from_numpy(array).to(runtime.device) for array in (pool.labels, plan.membership[k])
+    )
     teacher = artefacts.classifier(shadow, "teacher", runtime)
     student = artefacts.classifier(shadow, LAST, runtime)
     parameters = Parameters(**shadow.result("tuning")["parameters"])
@@ -166,12 +154,11 @@ def _store_signals(run_dir: RunDir, shadow: RunDir, config: Config) -> None:
     source = artefacts.source(shadow, snapshot, teacher, parameters, runtime)
     made = source.draw(sum(source.class_counts), derive(config.seed, "release"))
     exact = runtime.exact()
-    write_npz(
-        shadow.path / "signals.npz",
-        teacher=signals.of_classifier(teacher, images, exact),
-        student=signals.of_classifier(student, images, exact),
-        **signals.of_synthetic(images, labels.to(runtime.device), made),
-    )
+    return {
+        "teacher": signals.of_classifier(teacher, images, exact),
+        "student": signals.of_classifier(student, images, exact),
+        **signals.of_synthetic(images, labels, member, made),
+    }
 
 
 def _drop_models(shadow: RunDir) -> None:

@@ -24,32 +24,61 @@ def of_classifier(network: nn.Module, images: Tensor, runtime: Runtime) -> np.nd
     return np.stack(slices).astype(np.float32)
 
 
-def of_synthetic(images: Tensor, labels: Tensor, made: SyntheticSet) -> dict[str, np.ndarray]:
+def of_synthetic(
+    images: Tensor, labels: Tensor, member: Tensor, made: SyntheticSet
+) -> dict[str, np.ndarray]:
     """Signals of the records in a synthetic set, higher for members if it gives them away.
 
     Args:
         images: (N, c, h, w) uint8, the pool.
         labels: (N,) its classes.
+        member: (N,) bool, which of them trained the pipeline.
         made: the synthetic set.
 
     Returns:
         `synthetic` (N,): minus the log of the distance to the nearest synthetic image.
-        `soft_labels` (N,): logit of the mean soft label, for the record's class, of its nearest
-        synthetic images.
+        `held_out` (N,): the same to the nearest record of the other side: for a member, of those
+        that did not train the pipeline. Copy detector: a synthetic image nearer than that.
+        `soft_labels`, `hard_labels`, `tempered_labels`, `rounded_labels` (N,): logit of the mean
+        label, for the record's class, of its nearest synthetic images, see `release_labels`.
     """
-    near, reveals = [], []
-    reference = _features(made.images)
-    for chunk, classes in zip(images.split(256), labels.split(256), strict=True):
-        distance, index = torch.cdist(_features(chunk), reference).topk(
+    reference, pool = _features(made.images), _features(images)
+    released = release_labels(made)
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("synthetic", "held_out", *released)}
+    for chunk, classes, inside in zip(
+        pool.split(256), labels.split(256), member.split(256), strict=True
+    ):
+        distance, index = torch.cdist(chunk, reference).topk(
             min(NEIGHBOURS, len(reference)), largest=False
         )
-        near.append(-(distance[:, 0] + 1e-6).log())
-        soft = made.targets[index].double().mean(1).gather(1, classes[:, None])[:, 0]
-        reveals.append(soft.clamp(1e-6, 1 - 1e-6).logit())
+        same_side = inside[:, None] == member
+        others = torch.cdist(chunk, pool).masked_fill(same_side, torch.inf).amin(1)
+        columns["synthetic"].append(_nearness(distance[:, 0]))
+        columns["held_out"].append(_nearness(others))
+        for name, values in released.items():
+            mean = values[index].mean(1).gather(1, classes[:, None])[:, 0]
+            columns[name].append(mean.clamp(1e-6, 1 - 1e-6).logit())
+    return {name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()}
+
+
+def release_labels(made: SyntheticSet) -> dict[str, Tensor]:
+    """Ways to label the same synthetic images for release, (n, C) float64 each.
+
+    Soft: the Teacher's softmax. Hard: the class that the Generator was asked for. Tempered: soft
+    at twice the temperature. Rounded: soft to one decimal.
+    """
+    soft = made.targets.double()
+    tempered = soft.sqrt()
     return {
-        "synthetic": torch.cat(near).double().cpu().numpy(),
-        "soft_labels": torch.cat(reveals).cpu().numpy(),
+        "soft_labels": soft,
+        "hard_labels": F.one_hot(made.classes, soft.shape[1]).double(),
+        "tempered_labels": tempered / tempered.sum(1, keepdim=True),
+        "rounded_labels": soft.round(decimals=1),
     }
+
+
+def _nearness(distance: Tensor) -> Tensor:
+    return -(distance + 1e-6).log()
 
 
 def blind_features(images: Tensor) -> np.ndarray:

@@ -48,14 +48,16 @@ def open_source(config: Data) -> Source:
             "groups in the arrays {split}_groups or groups"
         )
     # abspath, not resolve: a link keeps the name that the user knows.
-    return _read(config, path and Path(os.path.abspath(path)), _stamp(path, config.groups))
+    stamp = _stamp(path, config.groups, config.canaries)
+    return _read(config, path and Path(os.path.abspath(path)), stamp)
 
 
-def _stamp(path: Path | None, groups: str | None) -> tuple[int, int, int]:
+def _stamp(path: Path | None, *others: str | None) -> tuple[int, int, int]:
     """Number, latest change and total size of the files read; other once they have changed."""
-    if path is None:
+    files = [path, *path.rglob("*")] if path else []
+    files += [Path(other) for other in others if other]
+    if not files:
         return 0, 0, 0
-    files = [path, *path.rglob("*"), *([Path(groups)] if groups else [])]
     stats = [file.stat() for file in files if file.exists()]
     return len(stats), max(s.st_mtime_ns for s in stats), sum(s.st_size for s in stats)
 
@@ -97,6 +99,8 @@ def _read(config: Data, path: Path | None, stamp: tuple[int, int, int]) -> Sourc
         source = _with_names(read_npz(path), config, path)
     where = str(path or source.name)
     source = _sized(source, config.size, where)
+    if config.canaries:
+        source = _with_canaries(source, Path(config.canaries))
     checks.check_enough(source.labels, source.assigned, source.class_names, source.groups, where)
     for array in (source.images, source.labels, source.groups, source.assigned):
         if array is not None:
@@ -129,6 +133,22 @@ def _with_names(source: Source, config: Data, path: Path) -> Source:
         note = ("the file in the MedMNIST cache has not the published checksum",)
         source = replace(source, notes=(*source.notes, *note))
     return source
+
+
+def _with_canaries(source: Source, path: Path) -> Source:
+    """Appends the records of a file to train; a unit of theirs counts as one patient."""
+    with np.load(path, allow_pickle=False) as file:
+        images, labels, unit = file["images"], file["labels"], file["unit"]
+    groups = source.groups
+    if groups is not None:
+        groups = np.concatenate([groups, groups.max() + 1 + unit])
+    return replace(
+        source,
+        images=np.concatenate([source.images, images]),
+        labels=np.concatenate([source.labels, labels]),
+        groups=groups,
+        assigned=np.concatenate([source.assigned, np.zeros(len(labels), np.int8)]),
+    )
 
 
 def _sized(source: Source, size: int | None, where: str) -> Source:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from knowledge_recycling import artefacts, data, signals
+from knowledge_recycling import artefacts, data, shadow_plan, signals
 from knowledge_recycling.attacks import threshold
 from knowledge_recycling.attacks.signals import logit_margin
 from knowledge_recycling.classifiers.inference import logits_of
@@ -21,7 +21,8 @@ from knowledge_recycling.data import Split
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.run_dir import RunDir, read_json, write_json, write_npz
 from knowledge_recycling.runtime import Runtime
-from knowledge_recycling.shadow_audit import PRIMARY, Verdict, judge
+from knowledge_recycling.shadow_audit import CHANNELS, PRIMARY, Verdict, judge
+from knowledge_recycling.shadow_plan import Plan
 from knowledge_recycling.statistics import auc_estimate, roc_curve, tpr_at_fpr_estimate
 
 WARNING = (
@@ -52,8 +53,8 @@ def run(config: Config, run_dir: RunDir) -> Result:
     folder = run_dir.stage("audit")
     targets, curves = _paper(config, run_dir, runtime, members, nonmembers)
     shadows = None
-    if (run_dir.path / "shadows" / "plan.npz").exists():
-        verdict, shadows = _shadows(config, run_dir, runtime, members)
+    if shadow_plan.exists(run_dir):
+        verdict, shadows = _shadows(config, run_dir, runtime)
         for channel, target in verdict.targets.items():
             entry = targets.setdefault(channel, {"attacks": {}})
             entry["attacks"] |= target["attacks"]
@@ -95,29 +96,29 @@ def _paper(
     return targets, curves
 
 
-def _shadows(
-    config: Config, run_dir: RunDir, runtime: Runtime, pool: Split
-) -> tuple[Verdict, dict[str, Any]]:
+def _shadows(config: Config, run_dir: RunDir, runtime: Runtime) -> tuple[Verdict, dict[str, Any]]:
     folder = run_dir.path / "shadows"
-    with np.load(folder / "plan.npz", allow_pickle=False) as plan:
-        membership, labels = plan["membership"], plan["labels"]
+    plan = Plan.load(run_dir, config)
+    ordinary = plan.kind == 0
+    membership, labels = plan.membership, plan.labels
+    pool = plan.pool()
     phi: dict[str, list[np.ndarray]] = {}
     for k in range(len(membership)):
         path = folder / f"{k:02d}" / "signals.npz"
         if not path.exists():
             raise KRError(f"{path}: missing; run the same `kr shadows` command again to finish")
         with np.load(path, allow_pickle=False) as stored:
-            for channel in stored:
+            for channel in CHANNELS:
                 values = stored[channel]
                 is_logits = values.ndim == 3
                 phi.setdefault(channel, []).append(
                     logit_margin(values, labels) if is_logits else values
                 )
     verdict = judge(
-        {channel: np.stack(rows) for channel, rows in phi.items()},
-        membership,
-        pool.groups,
-        signals.blind_features(runtime.images(pool.images)),
+        {channel: np.stack(rows)[:, ordinary] for channel, rows in phi.items()},
+        membership[:, ordinary],
+        None if pool.groups is None else pool.groups[ordinary],
+        signals.blind_features(runtime.images(pool.images[ordinary])),
         draws=config.audit.bootstrap_draws,
         seed=config.seed,
     )
@@ -126,7 +127,7 @@ def _shadows(
         "count": len(membership),
         "pool": len(labels),
         "patients": None if pool.groups is None else len(np.unique(pool.groups)),
-        "reuse_choices": read_json(folder / "plan.json")["reuse_choices"],
+        "reuse_choices": plan.asked["reuse_choices"],
         "primary": PRIMARY,
         "powered": verdict.powered,
         "control": verdict.control,
