@@ -7,7 +7,7 @@ import pytest
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import complementary_halves
-from knowledge_recycling.shadow_audit import CHANNELS, Verdict, exceeds, judge
+from knowledge_recycling.shadow_audit import CHANNELS, PRIMARY, Verdict, exceeds, judge
 
 RNG = np.random.default_rng(0)
 N = 120
@@ -24,7 +24,7 @@ def verdict(leaks: dict[str, float], features: np.ndarray = FEATURES) -> Verdict
 def test_a_planted_leak_is_found_where_it_is() -> None:
     found = verdict({"teacher": 8.0, "student": 4.0})
     assert found.powered
-    auc = {c: t["attacks"]["student_t"]["auc"] for c, t in found.targets.items()}
+    auc = {c: t["attacks"][PRIMARY]["auc"] for c, t in found.targets.items()}
     assert auc["teacher"]["value"] > 0.99
     assert auc["student"]["low"] > 0.9
     assert auc["synthetic"]["low"] < 0.5 < auc["synthetic"]["high"]
@@ -49,7 +49,7 @@ def test_shuffled_membership_gives_chance() -> None:
     phi = {channel: NOISE + 8.0 * MEMBERSHIP for channel in CHANNELS}
     found = judge(phi, shuffled, None, FEATURES, draws=1000, seed=0)
     for target in found.targets.values():
-        auc = target["attacks"]["student_t"]["auc"]
+        auc = target["attacks"][PRIMARY]["auc"]
         assert auc["low"] < 0.5 < auc["high"]
 
 

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 import knowledge_recycling as kr
 from knowledge_recycling import cli, pipeline, shadow_plan, shadows
 from knowledge_recycling.config import Config
-from knowledge_recycling.shadow_audit import CHANNELS
+from knowledge_recycling.shadow_audit import CHANNELS, PRIMARY
 
 TINY = (
     "teacher.width=8",
@@ -78,7 +78,7 @@ def test_the_audit_has_every_channel_in_one_shape(audited: kr.RunDir) -> None:
     audit = audited.result("audit")
     assert set(audit["targets"]) == set(CHANNELS)
     for target in audit["targets"].values():
-        figures = target["attacks"]["student_t"]
+        figures = target["attacks"][PRIMARY]
         assert figures["protocol"] == "shadows"
         assert figures["auc"]["low"] <= figures["auc"]["value"] <= figures["auc"]["high"]
         assert {"tpr_at_fpr", "epsilon"} <= set(figures)

@@ -6,14 +6,14 @@ at this power". Membership must be a random half of one pool (see `blind_baselin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from knowledge_recycling.attacks import lira, rmia, student_t
+from knowledge_recycling.attacks import lira, rmia, shrunken_t, student_t
 from knowledge_recycling.attacks.shadows import as_signals, complements
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.pooling import Trials, epsilon_estimate, pooled_estimates, rate_above
@@ -31,6 +31,7 @@ ATTACKS: dict[str, Attack] = {
     "lira_online": lira.online,
     "lira_offline": lira.offline,
     "student_t": student_t.online,
+    "shrunken_t": shrunken_t.online,
     "rmia_online": rmia.online,
     "rmia_offline": rmia.offline,
 }
@@ -130,9 +131,26 @@ def audit_signals(
         KRError: shapes or values that do not fit, an unknown attack, or a patient of whom a
             pipeline has some records and not others.
     """
-    phi, member = as_signals(signals, membership)
+    scores = signal_scores(signals, membership, pairs=pairs, attacks=attacks)
+    return audit_pooled(scores, membership, groups=groups, delta=delta, draws=draws, seed=seed)
+
+
+def audit_pooled(
+    scores: Mapping[str, Floats],
+    membership: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    delta: float = 0.0,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Figures of leave-pair-out scores (K, N) by attack; arguments and result of `audit_signals`.
+
+    Raises:
+        KRError: a pipeline has some records of a patient and not others.
+    """
+    member = np.asarray(membership, dtype=bool)
     options: dict[str, Any] = {"delta": delta, "draws": draws, "seed": seed}
-    scores = signal_scores(phi, member, pairs=pairs, attacks=attacks)
     result = {
         "attacks": {
             name: _pooled(values, member, groups=groups, **options)

@@ -15,25 +15,34 @@ import numpy as np
 
 from knowledge_recycling import auditing
 from knowledge_recycling.blind_baseline import blind_baseline
+from knowledge_recycling.canaries import CANARY_KINDS, KINDS
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.statistics import roc_curve
-from knowledge_recycling.statistics_audit import power_statement
+from knowledge_recycling.pooling import pooled_estimates
+from knowledge_recycling.statistics import mean_interval, roc_curve
+from knowledge_recycling.statistics_audit import one_run_epsilon, power_statement
 
-PRIMARY = "student_t"
+PRIMARY = "shrunken_t"
 """The attack that conclusions rest on, fixed beforehand: the one made for few shadows."""
 
 LABEL_VARIANTS = ("hard_labels", "tempered_labels", "rounded_labels")
 """The same synthetic images, labelled otherwise: the ablation of `soft_labels`."""
 
+DISTANCE_ATTACKS = tuple(name for name in auditing.ATTACKS if not name.startswith("rmia"))
+"""RMIA wants probabilities, which distances are not."""
+
 CHANNELS: dict[str, tuple[str, ...]] = {
     "teacher": tuple(auditing.ATTACKS),
     "student": tuple(auditing.ATTACKS),
-    # RMIA wants probabilities, which distances are not.
-    "synthetic": ("threshold", "lira_online", "lira_offline", "student_t"),
-    "soft_labels": ("threshold", "lira_online", "lira_offline", "student_t"),
+    "synthetic": DISTANCE_ATTACKS,
+    "soft_labels": DISTANCE_ATTACKS,
     **dict.fromkeys(LABEL_VARIANTS, (PRIMARY,)),
 }
+CANARY_ATTACKS = ("threshold", "lira_online", PRIMARY)
 EXPOSED = 50
+BAND = np.geomspace(1e-3, 1.0, 31)
+"""False-positive rates at which the band around a ROC curve is drawn."""
+FIRST = 0
+"""The pipeline that stands for a single target, fixed beforehand."""
 
 
 @dataclass(frozen=True)
@@ -71,33 +80,119 @@ def judge(
         draws: bootstrap draws.
         seed: of draws and folds.
     """
-    targets = {
-        channel: auditing.audit_signals(
-            values, membership, groups=groups, attacks=CHANNELS[channel], draws=draws, seed=seed
-        )
-        for channel, values in phi.items()
-    }
-    for target in targets.values():
+    options: dict[str, Any] = {"groups": groups, "draws": draws, "seed": seed}
+    targets: dict[str, Any] = {}
+    curves: dict[str, np.ndarray] = {}
+    for channel, values in phi.items():
+        scores = auditing.signal_scores(values, membership, attacks=CHANNELS[channel])
+        target = auditing.audit_pooled(scores, membership, **options)
         for figures in target["attacks"].values():
             figures["protocol"] = "shadows"
-    control = blind_baseline(features, membership[0], groups=groups, draws=draws, seed=seed)
-    scores = {
-        channel: auditing.signal_scores(values, membership, attacks=(PRIMARY,))[PRIMARY]
-        for channel, values in phi.items()
-    }
-    curves: dict[str, np.ndarray] = {}
-    for channel, values in scores.items():
-        fpr, tpr = roc_curve(values[membership], values[~membership])
-        curves |= {f"shadows.{channel}.fpr": fpr, f"shadows.{channel}.tpr": tpr}
-    found = targets["teacher"]["attacks"][PRIMARY]["auc"]["low"] > 0.5
+        target["single"] = auditing.audit_target(
+            scores[PRIMARY], membership, FIRST, groups=groups, fpr=0.01
+        )
+        targets[channel] = target
+        if channel not in LABEL_VARIANTS:
+            found = _curves(scores[PRIMARY], membership, **options)
+            curves |= {f"shadows.{channel}.{name}": curve for name, curve in found.items()}
+        if channel == "student":
+            exposed = _exposed(scores[PRIMARY], membership)
+    control = blind_baseline(features, membership[FIRST], **options)
+    # Records, or patients, and not trials: those of one record are not independent.
+    units = membership.shape[1] if groups is None else len(np.unique(groups))
+    found_teacher = targets["teacher"]["attacks"][PRIMARY]["auc"]["low"] > 0.5
     return Verdict(
         targets=targets,
         control=control,
-        powered=bool(found and control["passed"]),
-        power=dict(power_statement(int(membership.sum()), int((~membership).sum()), 0.01)),
+        powered=bool(found_teacher and control["passed"]),
+        power=dict(power_statement(units, units, 0.01)),
         curves=curves,
-        exposed=_exposed(scores["student"], membership),
+        exposed=exposed,
     )
+
+
+def _curves(scores: np.ndarray, membership: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
+    """ROC curve of all trials, and its band: 95% intervals of the TPR at each FPR of `BAND`."""
+    fpr, tpr = roc_curve(scores[membership], scores[~membership])
+    _, rates = pooled_estimates(scores, membership, fprs=BAND.tolist(), **options)
+    low, high = (np.array([getattr(e, end) for e in rates.values()]) for end in ("low", "high"))
+    return {"fpr": fpr, "tpr": tpr, "band_fpr": BAND, "band_low": low, "band_high": high}
+
+
+def canary_arm(
+    phi: Mapping[str, np.ndarray],
+    membership: np.ndarray,
+    kind: np.ndarray,
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The worst case: the same attacks on the canaries alone.
+
+    The one-run epsilon is that of the first pipeline, on the canaries that are one record each:
+    a near-duplicate and its companions are three.
+
+    Args:
+        phi: channel -> signals (K, N) on all records.
+        membership: (K, N) bool.
+        kind: (N,) codes of `canaries.KINDS`.
+        draws: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        channel -> `attacks` as in `judge`, `kinds`: the primary attack's AUC by kind, and
+        `one_run`, see `statistics_audit.one_run_epsilon`.
+    """
+    chosen = np.isin(kind, CANARY_KINDS)
+    member, codes = membership[:, chosen], kind[chosen]
+    single = codes != KINDS.index("near_duplicate")
+    arm: dict[str, Any] = {}
+    for channel in ("teacher", "student", "synthetic", "soft_labels"):
+        scores = auditing.signal_scores(phi[channel][:, chosen], member, attacks=CANARY_ATTACKS)
+        primary = scores[PRIMARY]
+        by_kind = {
+            KINDS[code]: pooled_estimates(
+                primary[:, codes == code], member[:, codes == code], draws=draws, seed=seed
+            )[0].as_dict()
+            for code in CANARY_KINDS
+        }
+        arm[channel] = {
+            **auditing.audit_pooled(scores, member, draws=draws, seed=seed),
+            "kinds": by_kind,
+            "one_run": one_run_epsilon(primary[FIRST, single], member[FIRST, single]),
+        }
+    return arm
+
+
+def copies(
+    synthetic: np.ndarray, held_out: np.ndarray, membership: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Copy detector: records with a synthetic image nearer than any record of the other side.
+
+    Chance makes such records too, so members are compared with non-members, for whom the members
+    are the other side.
+
+    Args:
+        synthetic: (K, N) minus the log distance to the nearest synthetic image.
+        held_out: (K, N) the same to the nearest record of the other side.
+        membership: (K, N) bool, rows 2i and 2i + 1 complements.
+
+    Returns:
+        `members` and `nonmembers`, the shares of records, and `excess`, the first less the
+        second; each with a Student's t interval over the complementary pairs.
+    """
+    near = synthetic > held_out
+
+    def share(side: np.ndarray) -> np.ndarray:
+        by_pipeline = (near & side).sum(1) / side.sum(1)
+        return np.asarray(by_pipeline.reshape(-1, 2).mean(1))
+
+    inside, outside = share(membership), share(~membership)
+    return {
+        "members": mean_interval(inside).as_dict(),
+        "nonmembers": mean_interval(outside).as_dict(),
+        "excess": mean_interval(inside - outside).as_dict(),
+    }
 
 
 def _exposed(scores: np.ndarray, membership: np.ndarray) -> list[int]:
@@ -119,7 +214,7 @@ def exceeds(targets: Mapping[str, Any], gate: str) -> bool:
 
     Example:
         >>> estimate = {"value": 0.6, "low": 0.55, "high": 0.65}
-        >>> attacks = {"student_t": {"auc": estimate, "protocol": "shadows"}}
+        >>> attacks = {"shrunken_t": {"auc": estimate, "protocol": "shadows"}}
         >>> exceeds({"student": {"attacks": attacks}}, "auc=0.5")
         True
         >>> exceeds({"student": {"attacks": attacks}}, "auc=0.57")

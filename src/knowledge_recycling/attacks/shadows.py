@@ -20,13 +20,17 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Moments:
-    """Of each record over the shadows of each target, all (K, N)."""
+    """Of each record over the shadows of each target: all (K, N), or (N,) for one target."""
 
     count: Floats
     mean: Floats
     """0 where count is 0."""
     square: Floats
     """Sum of the squared distances from the mean."""
+
+    def row(self, k: int) -> Moments:
+        """Those of target k alone."""
+        return Moments(self.count[k], self.mean[k], self.square[k])
 
 
 def as_signals(signals: ArrayLike, membership: ArrayLike) -> tuple[Floats, Bools]:

@@ -92,19 +92,38 @@ def inverse_trigamma(y: float) -> float:
     return x
 
 
-def _log_t(phi: Floats, shadows: Moments) -> Floats:
-    """Log t density of each target's signals under its shadows, row by row; (K, N)."""
-    rows = zip(phi, shadows.count, shadows.mean, shadows.square, strict=True)
-    return np.stack([_log_t_row(*row) for row in rows])
+def shrunken_variance(freedom: Floats, square: Floats) -> tuple[Floats, Floats]:
+    """Degrees of freedom d0 + d and variances s~^2 of one target's records.
 
+    Args:
+        freedom: (N,) degrees of freedom d, 0 or more.
+        square: (N,) sums of squared distances from the mean, d s^2.
 
-def _log_t_row(phi: Floats, count: Floats, mean: Floats, square: Floats) -> Floats:
-    d = np.maximum(count - 1, 0.0)
-    some = d > 0
-    d0, s02 = prior(square[some] / d[some], d[some])
+    Returns:
+        (N,) and (N,); the first infinite and the second the pooled variance where the records'
+        variances differ no more than chance explains.
+    """
+    some = freedom > 0
+    d0, s02 = prior(square[some] / freedom[some], freedom[some])
     # Infinite d0 would make inf / inf of the weighted mean; its limit is s0^2.
-    shrunk = np.full_like(phi, s02) if np.isinf(d0) else (d0 * s02 + square) / (d0 + d)
-    scale = np.sqrt(shrunk * (1 + 1 / np.maximum(count, 1.0)))
     if np.isinf(d0):
-        return np.asarray(stats.norm.logpdf(phi, mean, scale))
-    return np.asarray(stats.t.logpdf(phi, d0 + d, mean, scale))
+        return np.full_like(freedom, np.inf), np.full_like(freedom, s02)
+    return d0 + freedom, (d0 * s02 + square) / (d0 + freedom)
+
+
+def log_t(phi: Floats, freedom: Floats, centre: Floats, variance: Floats) -> Floats:
+    """Log density of Student's t, of the Gaussian where the degrees of freedom are infinite."""
+    scale = np.sqrt(variance)
+    if np.isinf(freedom).any():
+        return np.asarray(stats.norm.logpdf(phi, centre, scale))
+    return np.asarray(stats.t.logpdf(phi, freedom, centre, scale))
+
+
+def _log_t(phi: Floats, shadows: Moments) -> Floats:
+    """Log t density of each target's signals under its shadows; (K, N)."""
+    return np.stack([_log_t_row(phi[k], shadows.row(k)) for k in range(len(phi))])
+
+
+def _log_t_row(phi: Floats, shadows: Moments) -> Floats:
+    freedom, variance = shrunken_variance(np.maximum(shadows.count - 1, 0.0), shadows.square)
+    return log_t(phi, freedom, shadows.mean, variance * (1 + 1 / np.maximum(shadows.count, 1.0)))

@@ -8,6 +8,7 @@ trusted, where `kr shadows` has run: whole pipelines on random halves of the tra
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,14 @@ from knowledge_recycling.data import Split
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.run_dir import RunDir, read_json, write_json, write_npz
 from knowledge_recycling.runtime import Runtime
-from knowledge_recycling.shadow_audit import CHANNELS, PRIMARY, Verdict, judge
+from knowledge_recycling.shadow_audit import (
+    CHANNELS,
+    PRIMARY,
+    Verdict,
+    canary_arm,
+    copies,
+    judge,
+)
 from knowledge_recycling.shadow_plan import Plan
 from knowledge_recycling.statistics import auc_estimate, roc_curve, tpr_at_fpr_estimate
 
@@ -54,13 +62,12 @@ def run(config: Config, run_dir: RunDir) -> Result:
     targets, curves = _paper(config, run_dir, runtime, members, nonmembers)
     shadows = None
     if shadow_plan.exists(run_dir):
-        verdict, shadows = _shadows(config, run_dir, runtime)
+        verdict, shadows, exposed = _shadows(config, run_dir, runtime)
         for channel, target in verdict.targets.items():
             entry = targets.setdefault(channel, {"attacks": {}})
             entry["attacks"] |= target["attacks"]
             entry |= {key: value for key, value in target.items() if key != "attacks"}
         curves |= verdict.curves
-        exposed = members.indices[verdict.exposed].tolist()
         write_json(folder / "exposed_records_private.json", {"positions_in_source": exposed})
     write_npz(folder / "curves.npz", **curves)
     sizes = len(members.labels), len(nonmembers.labels)
@@ -96,46 +103,55 @@ def _paper(
     return targets, curves
 
 
-def _shadows(config: Config, run_dir: RunDir, runtime: Runtime) -> tuple[Verdict, dict[str, Any]]:
+def _shadows(
+    config: Config, run_dir: RunDir, runtime: Runtime
+) -> tuple[Verdict, dict[str, Any], list[int]]:
+    """Verdict, what result.json says beside it, and the most exposed records' positions."""
     folder = run_dir.path / "shadows"
     plan = Plan.load(run_dir, config)
     ordinary = plan.kind == 0
-    membership, labels = plan.membership, plan.labels
     pool = plan.pool()
-    phi: dict[str, list[np.ndarray]] = {}
-    for k in range(len(membership)):
-        path = folder / f"{k:02d}" / "signals.npz"
-        if not path.exists():
-            raise KRError(f"{path}: missing; run the same `kr shadows` command again to finish")
-        with np.load(path, allow_pickle=False) as stored:
-            for channel in CHANNELS:
-                values = stored[channel]
-                is_logits = values.ndim == 3
-                phi.setdefault(channel, []).append(
-                    logit_margin(values, labels) if is_logits else values
-                )
-    verdict = judge(
-        {channel: np.stack(rows)[:, ordinary] for channel, rows in phi.items()},
-        membership[:, ordinary],
-        None if pool.groups is None else pool.groups[ordinary],
-        signals.blind_features(runtime.images(pool.images[ordinary])),
-        draws=config.audit.bootstrap_draws,
-        seed=config.seed,
-    )
+    phi = _signals(folder, plan)
+    own = {channel: phi[channel][:, ordinary] for channel in CHANNELS}
+    membership = plan.membership[:, ordinary]
+    options: dict[str, Any] = {"draws": config.audit.bootstrap_draws, "seed": config.seed}
+    groups = None if pool.groups is None else pool.groups[ordinary]
+    features = signals.blind_features(runtime.images(pool.images[ordinary]))
+    verdict = judge(own, membership, groups, features, **options)
     times = [read_json(folder / f"{k:02d}" / "seconds.json") for k in range(len(membership))]
     about = {
         "count": len(membership),
-        "pool": len(labels),
-        "patients": None if pool.groups is None else len(np.unique(pool.groups)),
+        "pool": int(ordinary.sum()),
+        "patients": None if groups is None else len(np.unique(groups)),
         "reuse_choices": plan.asked["reuse_choices"],
         "primary": PRIMARY,
         "powered": verdict.powered,
         "control": verdict.control,
         "power": verdict.power,
+        "copies": copies(own["synthetic"], phi["held_out"][:, ordinary], membership),
+        "canary_count": plan.asked["canaries"],
+        "canaries": canary_arm(phi, plan.membership, plan.kind, **options)
+        if plan.asked["canaries"]
+        else None,
         "seconds_per_shadow": [round(t["seconds"], 1) for t in times],
         "threads_per_shadow": times[0]["threads"],
     }
-    return verdict, about
+    return verdict, about, pool.indices[ordinary][verdict.exposed].tolist()
+
+
+def _signals(folder: Path, plan: Plan) -> dict[str, np.ndarray]:
+    """Signals (K, N) of every channel, classifiers' logits as phi."""
+    found: dict[str, list[np.ndarray]] = {}
+    for k in range(len(plan.membership)):
+        path = folder / f"{k:02d}" / "signals.npz"
+        if not path.exists():
+            raise KRError(f"{path}: missing; run the same `kr shadows` command again to finish")
+        with np.load(path, allow_pickle=False) as stored:
+            for channel, values in stored.items():
+                is_logits = values.ndim == 3
+                row = logit_margin(values, plan.labels) if is_logits else values
+                found.setdefault(channel, []).append(row)
+    return {channel: np.stack(rows) for channel, rows in found.items()}
 
 
 def _figures(
