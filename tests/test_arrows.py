@@ -97,7 +97,9 @@ def test_attacks_and_statistics_import_no_torch() -> None:
     assert not {p for p, found in names.items() if "torch" in found}
 
 
-@pytest.mark.parametrize("module", ["attacks", "statistics", "auditing", "reporting"])
+@pytest.mark.parametrize(
+    "module", ["attacks", "statistics", "auditing", "diagnostics", "reporting"]
+)
 def test_what_must_not_use_torch_does_not_reach_it(module: str) -> None:
     for name in reached(module):
         path = ROOT.joinpath(*name.split("."))

@@ -91,6 +91,34 @@ def test_the_figures_follow_from_the_predictions(finished: kr.RunDir) -> None:
         assert right.mean() == pytest.approx(evaluation[role]["accuracy"])
 
 
+def test_the_synthetic_images_are_compared_with_test_images(finished: kr.RunDir) -> None:
+    evaluation, split = finished.result("evaluation"), finished.split()
+    found = evaluation["diagnostics"]
+    assert (found["space"], found["reference"]) == ("teacher penultimate features", "test")
+    assert found["images"] == {"reference": evaluation["images"], "synthetic": 500}
+    sizes = [row["images"] for row in found["per_class"]]
+    assert [size["reference"] for size in sizes] == split["counts"]["test"]
+    assert sum(size["synthetic"] for size in sizes) == 500
+    for figures in (found["overall"], found["yardstick"]["real"], *found["per_class"]):
+        assert figures["fid"] > 0
+        assert all(0 <= figures[name] <= 1 for name in ("precision", "recall", "coverage"))
+    real, synthetic = (found["yardstick"][side] for side in ("real", "synthetic"))
+    assert real["coverage"] == pytest.approx(real["expected_coverage"], abs=0.03)
+    assert real["fid"] < synthetic["fid"]
+
+
+def test_of_a_large_test_set_a_sample_is_the_reference(
+    finished: kr.RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knowledge_recycling.stages.evaluation.MOST_REFERENCES", 100)
+    forked = finished.fork(tmp_path / "fork")
+    settings = (*SMALL, "evaluation.calibration_bins=10")
+    run = kr.run("digits", forked.path, settings=settings, until="evaluation")
+    found = run.result("evaluation")["diagnostics"]
+    assert found["images"] == {"reference": 100, "synthetic": 500}
+    assert sum(row["images"]["reference"] for row in found["per_class"]) == 100
+
+
 def test_the_default_is_the_first_trial(finished: kr.RunDir) -> None:
     tuning = finished.result("tuning")
     first = tuning["table"][0]
@@ -249,6 +277,7 @@ def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run.result("teacher")["parameters"] == 65 * 10
     assert run.result("distillation")["parameters"] == 65 * 10
     assert run.result("evaluation")["teacher"]["accuracy"] > 0.2, "chance is 0.1"
+    assert run.result("evaluation")["diagnostics"]["space"] == "teacher logits"
 
 
 def test_show_real_only_where_asked(finished: kr.RunDir, tmp_path: Path) -> None:

@@ -64,7 +64,11 @@ STAGES = (
     Stage("selection", selection.run, ("teacher", "generator"), PROBE),
     Stage("tuning", tuning.run, ("teacher", "generator", "selection"), PROBE),
     Stage("distillation", distillation.run, ("teacher", "generator", "selection", "tuning")),
-    Stage("evaluation", evaluation.run, ("teacher", "distillation")),
+    Stage(
+        "evaluation",
+        evaluation.run,
+        ("teacher", "generator", "selection", "tuning", "distillation"),
+    ),
     Stage("audit", audit.run, ("teacher", "distillation", "evaluation")),
     Stage("report", report.run),
 )

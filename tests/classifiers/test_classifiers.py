@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from knowledge_recycling import classifiers
 from knowledge_recycling.classifiers.augmentation import augment
+from knowledge_recycling.classifiers.inference import CHUNK, features_of, logits_of
 from knowledge_recycling.classifiers.resnet import ResNet
-from knowledge_recycling.config import Classifier
+from knowledge_recycling.config import Classifier, Config
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.runtime import Runtime
 
 SPEC: dict[str, Any] = {
     "network": "resnet",
@@ -41,6 +43,36 @@ def test_resnet18_has_the_known_number_of_parameters() -> None:
 def test_feature_maps_halve_the_grid() -> None:
     maps = ResNet(1, 2, 4, (1, 1, 1)).feature_maps(torch.zeros(2, 1, 28, 28))
     assert [tuple(m.shape[1:]) for m in maps] == [(4, 28, 28), (4, 28, 28), (8, 14, 14), (16, 7, 7)]
+
+
+def test_penultimate_features_are_what_the_head_sees() -> None:
+    network = ResNet(1, 3, 4, (1, 1))
+    runtime = Runtime.start(Config(precision="fp32"))
+    images = torch.randint(0, 256, (CHUNK + 3, 1, 8, 8), dtype=torch.uint8)
+    features, space = features_of(network, images, runtime)
+    assert space == "penultimate features"
+    assert features.shape == (CHUNK + 3, 8)
+    assert not network.training
+    with torch.no_grad():
+        torch.testing.assert_close(network.head(features), logits_of(network, images, runtime))
+
+
+def test_features_of_a_network_of_the_users_own() -> None:
+    class Own(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :2]
+
+    class Showing(Own):
+        def feature_maps(self, x: Tensor) -> list[Tensor]:
+            return [x, x.flatten(1)[:, :5]]
+
+    runtime = Runtime.start(Config(precision="fp32"))
+    images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
+    logits, space = features_of(Own(), images, runtime)
+    assert space == "logits"
+    assert torch.equal(logits, logits_of(Own(), images, runtime))
+    flat, space = features_of(Showing(), images, runtime)
+    assert (space, flat.shape) == ("penultimate features", (3, 5))
 
 
 def test_a_network_comes_back_from_disk(tmp_path: Path) -> None:

@@ -239,6 +239,39 @@ def _evaluation(
         "student": _classifier(rng, counts, student, 0.89 + gap),
         "cas_gap": {"value": 100 * gap, "low": 100 * gap - 1.5, "high": 100 * gap + 1.5},
         "agreement": 0.934,
+        "diagnostics": _diagnostics(counts),
+    }
+
+
+def _diagnostics(counts: Sequence[int]) -> dict[str, Any]:
+    """The second class is hardly covered; the last has too few synthetic images."""
+    names = ("fid", "kid", "precision", "recall", "density", "coverage", "expected_coverage")
+    synthetic, real, low = (
+        dict(zip(names, values, strict=True))
+        for values in (
+            (4.25, 0.125, 0.91, 0.81, 0.71, 0.61, 0.98),
+            (1.5, -0.0625, 0.96, 0.95, 1.01, 0.965, 0.97),
+            (20.5, 5.5, 0.91, 0.31, 0.72, 0.21, 0.98),
+        )
+    )
+    rows: list[dict[str, Any]] = [low if c == 1 else synthetic for c in range(len(counts) - 1)]
+    rows.append(dict.fromkeys(names))
+    made = [*counts[:-1], 3]
+    return {
+        "space": "teacher penultimate features",
+        "reference": "test",
+        "neighbours": 5,
+        "images": {"reference": sum(counts), "synthetic": sum(made)},
+        "overall": synthetic,
+        "per_class": [
+            {"images": {"reference": n, "synthetic": m}, **row}
+            for n, m, row in zip(counts, made, rows, strict=True)
+        ],
+        "yardstick": {
+            "images": {"reference": 74, "compared": 76},
+            "synthetic": synthetic,
+            "real": real,
+        },
     }
 
 

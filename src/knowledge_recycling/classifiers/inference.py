@@ -1,6 +1,8 @@
-"""Logits of a classifier for many images."""
+"""Logits and features of a classifier for many images."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,11 +17,34 @@ CHUNK = 512
 def logits_of(network: nn.Module, images: Tensor, runtime: Runtime) -> Tensor:
     """Logits (n, C) float32 for images (n, c, h, w) uint8, computed in chunks in eval mode."""
     network.eval()
+    return _in_chunks(network, images, runtime)
+
+
+@torch.no_grad()
+def features_of(network: nn.Module, images: Tensor, runtime: Runtime) -> tuple[Tensor, str]:
+    """Features (n, d) float32 for images (n, c, h, w) uint8, in eval mode, and what they are.
+
+    `penultimate features`: the last of the network's `feature_maps`, averaged over its grid.
+    `logits`, where a network of the user's own does not show its feature maps.
+    """
+    network.eval()
+    maps = getattr(network, "feature_maps", None)
+    if maps is None:
+        return _in_chunks(network, images, runtime), "logits"
+
+    def penultimate(x: Tensor) -> Tensor:
+        last: Tensor = maps(x)[-1]
+        return last.flatten(2).mean(2) if last.ndim > 2 else last
+
+    return _in_chunks(penultimate, images, runtime), "penultimate features"
+
+
+def _in_chunks(forward: Callable[[Tensor], Tensor], images: Tensor, runtime: Runtime) -> Tensor:
     chunks = []
     for chunk in images.split(CHUNK):
         x = to_float(chunk.to(runtime.device)).contiguous(memory_format=torch.channels_last)
         with runtime.autocast():
-            chunks.append(network(x).float())
+            chunks.append(forward(x).float())
     return torch.cat(chunks)
 
 

@@ -19,6 +19,7 @@ from knowledge_recycling.reporting.document import (
     Text,
     cells,
 )
+from knowledge_recycling.reporting.fidelity import fidelity
 from knowledge_recycling.reporting.formats import (
     count,
     decimal,
@@ -35,7 +36,7 @@ STRIP_IMAGES = 10
 
 
 def images(results: Results, show_real: bool) -> Chapter:
-    """Synthetic images by class and, only where asked for, real ones below them."""
+    """Synthetic images by class and, only where asked for, real ones; how they compare."""
     samples = results.arrays("distillation/samples.npz")
     real = results.arrays(REAL_EXAMPLES) if show_real else {}
     if not samples:
@@ -50,7 +51,7 @@ def images(results: Results, show_real: bool) -> Chapter:
         missing = "Real images were asked for, but this run keeps none."
         blocks.append(Notice("Real images.", text if real else missing, "danger"))
     rows = [_strip(index, name, samples, real) for index, name in enumerate(results.class_names)]
-    return Chapter("images", "Synthetic images", [*blocks, Strips(rows)])
+    return Chapter("images", "Synthetic images", [*blocks, Strips(rows), *fidelity(results)])
 
 
 def _strip(index: int, name: str, samples: Mapping[str, Any], real: Mapping[str, Any]) -> Strip:

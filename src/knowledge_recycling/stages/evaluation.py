@@ -1,7 +1,8 @@
 """Stage 6: what Teacher and Student reach on test, which nothing before has read.
 
 CAS is the Student's test accuracy; the CAS gap is CAS less the Teacher's accuracy, in percentage
-points, negative when the Student is worse.
+points, negative when the Student is worse. Beside it, diagnostics: how the synthetic images lie
+among the test images in the Teacher's feature space.
 """
 
 from __future__ import annotations
@@ -12,13 +13,20 @@ from typing import Any
 import numpy as np
 
 from knowledge_recycling import artefacts, data, metrics
-from knowledge_recycling.classifiers.inference import logits_of
+from knowledge_recycling.classifiers.inference import features_of, logits_of
 from knowledge_recycling.config import Config
+from knowledge_recycling.data import Split
+from knowledge_recycling.diagnostics import diagnose
 from knowledge_recycling.run_dir import RunDir, write_npz
-from knowledge_recycling.runtime import Runtime
+from knowledge_recycling.runtime import Runtime, derive
 from knowledge_recycling.statistics import paired_difference
+from knowledge_recycling.synthesis import Parameters
 
 ROLES = {"teacher": "teacher", "student": "distillation"}
+MOST_REFERENCES = 5000
+"""Test images that diagnostics use at most, drawn at random: their cost grows with the square."""
+LEAST_SYNTHETIC = 500
+"""Synthetic images of the diagnostics, where there are fewer test images than that."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Result:
     student: dict[str, Any]
     cas_gap: dict[str, float]
     agreement: float
+    diagnostics: dict[str, Any]
+    """`space`, `reference` (the split) and what `diagnostics.diagnose` returns."""
 
 
 def run(config: Config, run_dir: RunDir) -> Result:
@@ -69,4 +79,34 @@ def run(config: Config, run_dir: RunDir) -> Result:
         student=figures["student"],
         cas_gap=gap.as_dict(),
         agreement=float(agree.mean()),
+        diagnostics=_diagnostics(config, run_dir, test),
     )
+
+
+def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> dict[str, Any]:
+    """Compares a synthetic set, drawn as the Student's were, with test images.
+
+    Test is the reference because nothing was made or chosen with it: train images would reward
+    copies, and validation has chosen the snapshot and the parameters of synthesis.
+    """
+    runtime = Runtime.start(config)
+    teacher = artefacts.classifier(run_dir, "teacher", runtime)
+    snapshot = run_dir.result("selection")["snapshot"]
+    parameters = Parameters(**run_dir.result("tuning")["parameters"])
+    source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
+    seed = derive(config.seed, "diagnostics")
+    used = np.random.default_rng(seed).permutation(len(test))[:MOST_REFERENCES]
+    made = source.draw(max(len(used), LEAST_SYNTHETIC), seed)
+    images = runtime.images(test.images[used])
+    real, space = features_of(teacher, images, runtime.exact())
+    synthetic, _ = features_of(teacher, made.images, runtime.exact())
+    figures = diagnose(
+        real.cpu().numpy(),
+        test.labels[used],
+        synthetic.cpu().numpy(),
+        made.classes.cpu().numpy(),
+        class_count=len(source.class_counts),
+        groups=None if test.groups is None else test.groups[used],
+        seed=seed,
+    )
+    return {"space": f"teacher {space}", "reference": "test", **figures}
