@@ -61,9 +61,10 @@ def run(
         _announce(run_dir, len(todo), count, workers, reuse_choices)
         threads = max(1, (config.runtime.threads or os.cpu_count() or 1) // workers)
         tasks = [(run_dir.path, k, threads, reuse_choices, keep_models) for k in todo]
-        begin = time.monotonic()
+        total = 0.0
         for done, (k, seconds) in enumerate(_work(tasks, workers), start=1):
-            left = (time.monotonic() - begin) / done * (len(todo) - done)
+            total += seconds
+            left = total / done * (len(todo) - done) / min(workers, len(todo))
             pipeline.say(
                 run_dir,
                 f"shadow {k} of {count}: done in {clock(seconds)}, about {clock(left)} and "

@@ -25,8 +25,13 @@ def make_run(
     student_recall: Sequence[float] | None = None,
     warning: str | None = None,
     channels: int = 1,
+    shadows: str = "",
 ) -> Path:
-    """Writes a whole run (up to a stage) as the stages would, from a fixed seed."""
+    """Writes a whole run (up to a stage) as the stages would, from a fixed seed.
+
+    `shadows`: "found", "weak" (the Teacher's leak is not found), "telling" (membership can be
+    seen in the images), or empty for none.
+    """
     rng = np.random.default_rng(0)
     counts = [40 + 10 * i for i in range(len(names))]
     run.mkdir(parents=True)
@@ -39,7 +44,7 @@ def make_run(
         "tuning": lambda: _tuning(rng),
         "distillation": lambda: _distillation(run, rng, len(names), channels),
         "evaluation": lambda: _evaluation(rng, counts, gap, student_recall),
-        "audit": lambda: _audit(run, rng),
+        "audit": lambda: _audit(run, rng, shadows),
     }
     for stage in STAGES[: STAGES.index(until) + 1]:
         (run / stage).mkdir()
@@ -275,7 +280,7 @@ def _diagnostics(counts: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _audit(run: Path, rng: np.random.Generator) -> dict[str, Any]:
+def _audit(run: Path, rng: np.random.Generator, shadows: str) -> dict[str, Any]:
     curves: dict[str, np.ndarray] = {}
     targets: dict[str, Any] = {}
     for target, leak in (("teacher", 0.07), ("student", 0.005)):
@@ -291,6 +296,7 @@ def _audit(run: Path, rng: np.random.Generator) -> dict[str, Any]:
             estimate = {"value": auc, "low": auc - 0.02, "high": auc + 0.02}
             attacks[attack] = {"auc": estimate, "tpr_at_fpr": {"0.01": rate}, "aop": 0.85}
         targets[target] = {"aop": 0.84, "strongest": "entropy", "attacks": attacks}
+    about = _add_shadows(targets, curves, shadows) if shadows else None
     np.savez(run / "audit" / "curves.npz", allow_pickle=False, **curves)
     warning = "The splits may come from other sources."
     return {
@@ -299,6 +305,67 @@ def _audit(run: Path, rng: np.random.Generator) -> dict[str, Any]:
         "members": 1350,
         "nonmembers": 150,
         "targets": targets,
+        "shadows": about,
+    }
+
+
+def _estimate(value: float, half: float = 0.02) -> dict[str, float]:
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def _figures(area: float) -> dict[str, Any]:
+    rates = {"0.01": _estimate(0.03, 0.01), "0.001": None}
+    return {"auc": _estimate(area), "tpr_at_fpr": rates, "protocol": "shadows"}
+
+
+def _add_shadows(
+    targets: dict[str, Any], curves: dict[str, np.ndarray], shadows: str
+) -> dict[str, Any]:
+    areas = {
+        "teacher": 0.505 if shadows == "weak" else 0.62,
+        "student": 0.535,
+        "synthetic": 0.51,
+        "soft_labels": 0.512,
+        "hard_labels": 0.501,
+        "tempered_labels": 0.513,
+        "rounded_labels": 0.508,
+    }
+    grid = np.geomspace(1e-3, 1, 31)
+    for channel, area in areas.items():
+        target = targets.setdefault(channel, {"attacks": {}})
+        target["attacks"] |= {"threshold": _figures(0.5), "shrunken_t": _figures(area)}
+        target["groups"] = {"shrunken_t": _figures(area)}
+        target["single"] = {"tpr": _estimate(0.02, 0.01), "fpr": _estimate(0.012, 0.005)}
+        columns = {"fpr": grid, "tpr": grid**0.9, "band_fpr": grid}
+        columns |= {"band_low": grid, "band_high": grid**0.8}
+        curves |= {f"shadows.{channel}.{name}": values for name, values in columns.items()}
+    kinds = ("mislabelled", "outlier", "near_duplicate")
+    canary = {
+        "attacks": {"shrunken_t": _figures(0.7)},
+        "kinds": {kind: _estimate(0.6 + 0.1 * i) for i, kind in enumerate(kinds)},
+        "one_run": {"epsilon": 0.37, "correct": 25, "guesses": 40, "canaries": 40, "delta": 0},
+    }
+    return {
+        "count": 16,
+        "pool": 1290,
+        "patients": 77,
+        "reuse_choices": True,
+        "primary": "shrunken_t",
+        "powered": shadows == "found",
+        "control": {
+            "auc": _estimate(0.6 if shadows == "telling" else 0.5),
+            "passed": shadows != "telling",
+        },
+        "power": {"tpr": 0.031, "fpr": 0.01, "power": 0.8, "text": "With 77 members, made up."},
+        "copies": {
+            "members": _estimate(0.08),
+            "nonmembers": _estimate(0.05),
+            "excess": _estimate(0.03),
+        },
+        "canary_count": 60,
+        "canaries": dict.fromkeys(("teacher", "student", "synthetic", "soft_labels"), canary),
+        "seconds_per_shadow": [10.0] * 16,
+        "threads_per_shadow": 1,
     }
 
 

@@ -277,21 +277,30 @@ def reliability(calibration: Mapping[str, Sequence[float | None]], who: str) -> 
     return _draw(paint, height=4.0)
 
 
-def roc(attacks: Mapping[str, tuple[np.ndarray, np.ndarray]], floor: float) -> bytes:
+def roc(
+    attacks: Mapping[str, tuple[np.ndarray, ...]],
+    floor: float,
+    bands: Mapping[str, tuple[np.ndarray, ...]] | None = None,
+) -> bytes:
     """ROC curves on log-log axes, where the low false-positive rates that matter are visible.
 
     Args:
         attacks: name -> (fpr (n,), tpr (n,)), in [0, 1].
         floor: smallest rate shown; lower ones are drawn on it.
+        bands: name -> (fpr (m,), lowest tpr (m,), highest tpr (m,)), shaded around its curve.
     """
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.plot([floor, 1], [floor, 1], color=MUTED, linewidth=1, label="chance")
-        for i, (name, (fpr, tpr)) in enumerate(attacks.items()):
-            x, y = np.maximum(fpr, floor), np.maximum(tpr, floor)
+        for i, (name, curve) in enumerate(attacks.items()):
+            x, y = (np.maximum(rate, floor) for rate in curve)
             look: Any = {"color": SERIES[i % len(SERIES)], "linestyle": DASHES[i % len(DASHES)]}
             axes.plot(x, y, label=name, drawstyle="steps-post", **look)
+            if bands and name in bands:
+                at, low, high = (np.maximum(rate, floor) for rate in bands[name])
+                shade: Any = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
+                axes.fill_between(at, low, high, **shade)
         axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate")
         for axis in (axes.xaxis, axes.yaxis):

@@ -19,6 +19,7 @@ from knowledge_recycling.reporting.formats import (
     signed,
 )
 from knowledge_recycling.reporting.results import REAL_EXAMPLES, Results
+from knowledge_recycling.reporting.shadows import first_words
 
 MEASURES = (
     ("Accuracy", "accuracy", True),
@@ -67,7 +68,10 @@ def front(results: Results, show_real: bool) -> Front:
 
 
 def verdict(results: Results) -> str:
-    """One sentence: what Student and Teacher reach, and the CAS gap in percentage points."""
+    """What Student and Teacher reach, and the CAS gap in percentage points.
+
+    Before all else it says where the shadow audit's controls failed.
+    """
     evaluation = results.stages.get("evaluation")
     if not evaluation:
         last = list(results.stages)[-1:] or ["nothing"]
@@ -75,8 +79,10 @@ def verdict(results: Results) -> str:
     gap = evaluation["cas_gap"]
     student = percent(evaluation["student"]["accuracy"])
     teacher = percent(evaluation["teacher"]["accuracy"])
+    about = (results.stages.get("audit") or {}).get("shadows")
+    weak = "Attack too weak to conclude what leaks. " if about and not about["powered"] else ""
     return (
-        f"The Student, which never saw a real image, reaches {student} on test; its Teacher "
+        f"{weak}The Student, which never saw a real image, reaches {student} on test; its Teacher "
         f"{teacher}: a gap of {signed(gap['value'])} points "
         f"(95% interval {signed(gap['low'])} to {signed(gap['high'])})."
     )
@@ -95,11 +101,13 @@ def _reading(results: Results) -> str:
     else:
         words = "The interval contains zero: this test set does not tell the two apart."
     agreement = percent(evaluation.get("agreement"))
+    leak = first_words(results.stages.get("audit") or {})
     seed = results.config.get("seed")
     return (
         f"{words} They give the same answer on {agreement} of the {count(evaluation['images'])} "
         f"test images. One run{'' if seed is None else f' (seed {seed})'}: the interval covers the "
-        "choice of test images, not of the seed. For what may leak, read the chapter Privacy."
+        f"choice of test images, not of the seed. {leak} For what may leak, read the chapter "
+        "Privacy."
     )
 
 
@@ -194,7 +202,8 @@ def summary(run: Path) -> list[tuple[str, str, str, str]]:
 
     Returns:
         One row for each measure on test, then the strongest attack's AUC of the paper's own
-        protocol; only the rows whose stage is done, so possibly none. Intervals in brackets.
+        protocol and the primary attack's of the shadow audit; only the rows whose stage is done,
+        so possibly none. Intervals in brackets.
 
     Raises:
         KRError: the run directory is missing, or a file in it cannot be read.
@@ -207,6 +216,8 @@ def summary(run: Path) -> list[tuple[str, str, str, str]]:
             rows.append((label, teacher, student, apart))
     if audit := results.stages.get("audit"):
         rows.append(_attack_row(audit["targets"]))
+        if about := audit.get("shadows"):
+            rows.append(_shadow_row(audit["targets"], about))
     return rows
 
 
@@ -219,9 +230,20 @@ def _attack_row(targets: Mapping[str, Any]) -> tuple[str, str, str, str]:
         target = targets.get(name)
         return target["attacks"][target["strongest"]]["auc"] if target else {}
 
-    teacher, student = strongest("teacher"), strongest("student")
+    words = "Strongest attack's AUC, paper's protocol"
+    return _auc_row(words, strongest("teacher"), strongest("student"))
+
+
+def _shadow_row(targets: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    aucs = (targets[who]["attacks"][about["primary"]]["auc"] for who in ("teacher", "student"))
+    weak = "" if about["powered"] else " (too weak to conclude)"
+    return _auc_row(f"Shadow audit's AUC{weak}", *aucs)
+
+
+def _auc_row(
+    words: str, teacher: Mapping[str, Any], student: Mapping[str, Any]
+) -> tuple[str, str, str, str]:
     teacher_cell, student_cell = (
         _flat(Cell(decimal(auc.get("value")), interval(auc))) for auc in (teacher, student)
     )
-    apart = difference(student.get("value"), teacher.get("value"))
-    return ("Strongest attack's AUC, paper's protocol", teacher_cell, student_cell, apart)
+    return words, teacher_cell, student_cell, difference(student.get("value"), teacher.get("value"))
