@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +150,42 @@ def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None
     own = kr.RunDir(shadows.folder(run, 1))
     assert "taken_over" not in own.result("tuning")
     assert (own.path / "distillation" / "network.safetensors").exists()
+
+
+def test_workers_end_with_a_killed_command_and_the_same_command_goes_on(
+    audited: kr.RunDir, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(audited.path, run, ignore=shutil.ignore_patterns("shadows"))
+    options = ["-n", str(COUNT), "--reuse-choices", "--workers", "2"]
+    main = "from knowledge_recycling.cli import main; main()"
+    command = [sys.executable, "-c", main, "shadows", str(run), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = run / "shadows" / "00" / "log.txt"
+    wait_until(first.exists)
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(alive(pid) for pid in workers))
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert (run / "shadows" / f"{COUNT - 1:02d}" / "signals.npz").exists()
+    assert kr.RunDir(run).result("audit")["shadows"]["count"] == COUNT
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -102,9 +103,30 @@ def _work(tasks: list[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, flo
         yield from (one(*task) for task in tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for future in as_completed([pool.submit(one, *task) for task in tasks]):
-            yield future.result()
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_die_with, initargs=(os.getpid(),)
+    ) as pool:
+        try:
+            for future in as_completed([pool.submit(one, *task) for task in tasks]):
+                yield future.result()
+        except BaseException:
+            # Else the error would be told only after all others have run.
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _die_with(parent: int) -> None:
+    """Ends this worker once its parent is gone, however that ended.
+
+    A worker that outlived a killed command would work on beside the command that goes on.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def one(
