@@ -11,14 +11,15 @@ from knowledge_recycling.shadow_audit import CHANNELS, PRIMARY, Verdict, exceeds
 
 RNG = np.random.default_rng(0)
 N = 120
-MEMBERSHIP = complementary_halves(np.arange(N) % 2, None, 16, seed=0)
+LABELS = np.arange(N) % 2
+MEMBERSHIP = complementary_halves(LABELS, None, 16, seed=0)
 NOISE = RNG.normal(size=(16, N)) + RNG.normal(size=N)
-FEATURES = RNG.normal(size=(N, 4))
+FEATURES = np.random.default_rng(1).normal(size=(N, 4))
 
 
 def verdict(leaks: dict[str, float], features: np.ndarray = FEATURES) -> Verdict:
     phi = {channel: NOISE + leaks.get(channel, 0.0) * MEMBERSHIP for channel in CHANNELS}
-    return judge(phi, MEMBERSHIP, None, features, draws=1000, seed=0)
+    return judge(phi, MEMBERSHIP, None, features, LABELS, draws=300, seed=0)
 
 
 def test_a_planted_leak_is_found_where_it_is() -> None:
@@ -38,7 +39,7 @@ def test_without_the_teachers_leak_there_is_no_power() -> None:
 
 
 def test_membership_that_can_be_seen_in_the_images_is_no_evidence() -> None:
-    telling = np.column_stack([MEMBERSHIP[0] + RNG.normal(0, 0.3, N), FEATURES])
+    telling = np.column_stack([MEMBERSHIP[::2].T + RNG.normal(0, 0.3, (N, 8)), FEATURES])
     found = verdict({"teacher": 8.0}, telling)
     assert not found.control["passed"]
     assert not found.powered
@@ -47,7 +48,7 @@ def test_membership_that_can_be_seen_in_the_images_is_no_evidence() -> None:
 def test_shuffled_membership_gives_chance() -> None:
     shuffled = complementary_halves(np.arange(N) % 2, None, 16, seed=99)
     phi = {channel: NOISE + 8.0 * MEMBERSHIP for channel in CHANNELS}
-    found = judge(phi, shuffled, None, FEATURES, draws=1000, seed=0)
+    found = judge(phi, shuffled, None, FEATURES, LABELS, draws=300, seed=0)
     for target in found.targets.values():
         auc = target["attacks"][PRIMARY]["auc"]
         assert auc["low"] < 0.5 < auc["high"]
@@ -57,7 +58,7 @@ def test_the_most_exposed_records_come_first() -> None:
     leak = np.zeros(N)
     leak[[7, 31, 90]] = 12.0
     phi = {channel: NOISE + leak * MEMBERSHIP for channel in CHANNELS}
-    assert set(judge(phi, MEMBERSHIP, None, FEATURES, draws=1000, seed=0).exposed[:3]) == {
+    assert set(judge(phi, MEMBERSHIP, None, FEATURES, LABELS, draws=300, seed=0).exposed[:3]) == {
         7,
         31,
         90,

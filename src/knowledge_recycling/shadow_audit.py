@@ -66,6 +66,7 @@ def judge(
     membership: np.ndarray,
     groups: np.ndarray | None,
     features: np.ndarray,
+    labels: np.ndarray,
     *,
     draws: int,
     seed: int,
@@ -74,9 +75,10 @@ def judge(
 
     Args:
         phi: channel -> signals (K, N), higher for members.
-        membership: (K, N) bool.
+        membership: (K, N) bool, rows 2i and 2i + 1 complements.
         groups: (N,) the patient of each record, or None.
         features: (N, d) of the images alone, for the blind baseline.
+        labels: (N,) the classes, within which membership was drawn.
         draws: bootstrap draws.
         seed: of draws and folds.
     """
@@ -97,7 +99,8 @@ def judge(
             curves |= {f"shadows.{channel}.{name}": curve for name, curve in found.items()}
         if channel == "student":
             exposed = _exposed(scores[PRIMARY], membership)
-    control = blind_baseline(features, membership[FIRST], **options)
+    # One of each pair: its complement is the same split.
+    control = blind_baseline(features, membership[::2], strata=labels, **options)
     # Records, or patients, and not trials: those of one record are not independent.
     units = membership.shape[1] if groups is None else len(np.unique(groups))
     found_teacher = targets["teacher"]["attacks"][PRIMARY]["auc"]["low"] > 0.5

@@ -117,7 +117,7 @@ def _shadows(
     options: dict[str, Any] = {"draws": config.audit.bootstrap_draws, "seed": config.seed}
     groups = None if pool.groups is None else pool.groups[ordinary]
     features = signals.blind_features(runtime.images(pool.images[ordinary]))
-    verdict = judge(own, membership, groups, features, **options)
+    verdict = judge(own, membership, groups, features, pool.labels[ordinary], **options)
     times = [read_json(folder / f"{k:02d}" / "seconds.json") for k in range(len(membership))]
     about = {
         "count": len(membership),
