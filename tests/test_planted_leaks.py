@@ -14,10 +14,12 @@ from torch import Tensor
 
 from knowledge_recycling import classifiers, signals
 from knowledge_recycling.attacks.signals import logit_margin
+from knowledge_recycling.auditing import signal_scores
 from knowledge_recycling.classifiers.inference import logits_of
 from knowledge_recycling.classifiers.training import Recipe, fit
 from knowledge_recycling.config import Config
 from knowledge_recycling.membership import complementary_halves
+from knowledge_recycling.pooling import pooled_estimates
 from knowledge_recycling.runtime import Runtime, to_float
 from knowledge_recycling.shadow_audit import CHANNELS, PRIMARY, Verdict, copies, judge
 from knowledge_recycling.synthesis import SyntheticSet
@@ -110,7 +112,7 @@ def test_planted_leaks_are_found(pool: tuple[Tensor, Tensor, np.ndarray], phi: P
     area = {c: t["attacks"][PRIMARY]["auc"] for c, t in found.targets.items()}
     for channel in ("teacher", "student", "synthetic"):
         assert area[channel]["value"] > 0.95, channel
-    assert area["soft_labels"]["low"] > 0.6
+    assert area["soft_labels"]["low"] > 0.55
     # The class that was asked for says nothing of the Teacher.
     assert area["hard_labels"]["low"] <= 0.5 <= area["hard_labels"]["high"]
     assert area["rounded_labels"]["value"] < area["soft_labels"]["value"]
@@ -129,17 +131,13 @@ def test_copied_members_are_counted(pool: tuple[Tensor, Tensor, np.ndarray], phi
 def test_shuffled_membership_finds_nothing(
     pool: tuple[Tensor, Tensor, np.ndarray], phi: Phi
 ) -> None:
-    images, labels, _ = pool
-    areas: dict[str, list[float]] = {}
-    missed: list[bool] = []
-    for seed in range(1, 6):
-        shuffled = complementary_halves(labels.numpy(), None, COUNT, seed=seed)
-        found = verdict(phi, shuffled, images, labels)
-        for channel, target in found.targets.items():
-            area = target["attacks"][PRIMARY]["auc"]
-            areas.setdefault(channel, []).append(area["value"])
-            missed.append(not area["low"] <= 0.5 <= area["high"])
-    # 35 intervals at 95%, but of 5 shuffles only, whose channels share the membership.
-    assert sum(missed) <= len(missed) / 4
-    for channel, values in areas.items():
-        assert abs(np.mean(values) - 0.5) < 0.02, channel
+    labels = pool[1].numpy()
+    for channel in ("teacher", "student", "synthetic", "soft_labels"):
+        found = []
+        for seed in range(1, 21):
+            shuffled = complementary_halves(labels, None, COUNT, seed=seed)
+            scores = signal_scores(phi[channel], shuffled, attacks=(PRIMARY,))[PRIMARY]
+            found.append(pooled_estimates(scores, shuffled, draws=200)[0])
+        # The mean of one shuffle has a standard deviation of 0.04.
+        assert abs(np.mean([area.value for area in found]) - 0.5) < 0.03, channel
+        assert sum(area.low <= 0.5 <= area.high for area in found) >= 15, channel
