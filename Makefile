@@ -6,7 +6,8 @@ PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint 
 .PHONY: demo test clean
 
 demo: $(VENV)/installed
-	$(VENV)/bin/kr run digits -o runs/digits --preset demo
+	$(VENV)/bin/kr run digits -o runs/digits --preset demo \
+		--shadows 8 --workers 2 --reuse-choices --canaries 60
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .

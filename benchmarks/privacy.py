@@ -3,19 +3,33 @@
     python -m benchmarks.privacy --data DIR --sets digits breastmnist --workers 2
 
 DIR holds `<set>.npz` files. What is finished is left alone, so the same command can be given again
-until all is done.
+until all is done. `--scaling` measures a few shadows on digits with one worker and with two.
+`--table` writes the tables that README.md and docs/results quote, from the result files alone.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import knowledge_recycling as kr
+from benchmarks import common
 from knowledge_recycling import pipeline, shadows
 from knowledge_recycling.config import Config
+from knowledge_recycling.run_dir import write_bytes, write_json
+from knowledge_recycling.shadow_audit import PRIMARY
 
+RESULTS = common.RESULTS / "privacy"
+TABLE = common.DOCS / "privacy.md"
+SCALING = RESULTS / "scaling.json"
 NARROW = (
     "teacher.width=8",
     "teacher.steps=300",
@@ -53,15 +67,30 @@ def main() -> None:
     parser.add_argument("--shadows", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/privacy"))
+    parser.add_argument("--scaling", action="store_true", help="only measure the workers")
+    parser.add_argument("--table", action="store_true", help="only write the tables")
     arguments = parser.parse_args()
-    for name in arguments.sets:
-        one(arguments.data, name, arguments.shadows, arguments.workers, arguments.runs)
+    if arguments.scaling:
+        write_json(SCALING, scaling())
+    elif not arguments.table:
+        for name in arguments.sets:
+            one(arguments.data, name, arguments.shadows, arguments.workers, arguments.runs)
+    write_bytes(TABLE, f"# Privacy\n\n{table()}".encode())
+    page = common.README.read_text(encoding="utf-8")
+    write_bytes(common.README, common.quoted(page, "privacy", table()).encode())
+    sys.stdout.write(table())
 
 
 def one(folder: Path, name: str, count: int, workers: int, runs: Path) -> None:
-    """Runs one set and its shadows."""
+    """Runs one set and its shadows, unless its result file is there."""
+    target = RESULTS / f"{name}.json"
+    if target.exists():
+        return
     setting = SETTINGS[name]
     source = "digits" if name == "digits" else folder / f"{name}.npz"
+    begun = runs / f"{name}.commit"
+    if not begun.exists():
+        write_bytes(begun, common.commit().encode())
     run = kr.run(
         source, runs / name, preset=setting.preset, settings=setting.settings, until="evaluation"
     )
@@ -75,6 +104,114 @@ def one(folder: Path, name: str, count: int, workers: int, runs: Path) -> None:
         canaries=setting.canaries,
     )
     pipeline.run(config, run)
+    write_json(target, {**record(run, name), "pipelines_commit": begun.read_text()})
+
+
+def record(run: kr.RunDir, name: str) -> dict[str, Any]:
+    """What a result file says of a run and its shadows."""
+    evaluation, audit = run.result("evaluation"), run.result("audit")
+    about = audit["shadows"]
+    return {
+        "dataset": name,
+        **asdict(SETTINGS[name]),
+        "seed": Config.load(run.path / "config.yaml").seed,
+        "shadows": about["count"],
+        **{key: about[key] for key in ("pool", "patients", "primary", "powered", "control")},
+        **{key: about[key] for key in ("power", "copies", "seconds_per_shadow")},
+        "threads_per_shadow": about["threads_per_shadow"],
+        "run_accuracy": {who: evaluation[who]["accuracy"] for who in ("teacher", "student")},
+        "targets": {
+            channel: {
+                "attacks": {
+                    attack: figures
+                    for attack, figures in target["attacks"].items()
+                    if figures["protocol"] == "shadows"
+                },
+                **{key: target[key] for key in ("groups", "single") if key in target},
+            }
+            for channel, target in audit["targets"].items()
+        },
+        "canary_arm": about["canaries"],
+        "command": f"python -m benchmarks.privacy --sets {name}",
+        "audit_commit": common.commit(),
+        "versions": evaluation["versions"],
+        "machine": f"{common.processor()}, {evaluation['machine']}",
+        "device": evaluation["device"],
+        "data_sha256": run.split()["data_sha256"],
+    }
+
+
+def scaling(count: int = 8) -> dict[str, Any]:
+    """Seconds of the same shadows one at a time and two at a time, the cores shared among them."""
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        source = kr.run("digits", Path(folder) / "run", preset="demo", until="evaluation")
+        config = Config.load(source.path / "config.yaml")
+        for workers in (1, 2):
+            run = source.fork(Path(folder) / f"workers{workers}")
+            pipeline.run(config, run, "evaluation")
+            begin = time.monotonic()
+            shadows.run(run, config, count, workers=workers, reuse_choices=True)
+            seconds[str(workers)] = round(time.monotonic() - begin, 1)
+        machine = run.result("evaluation")["machine"]
+    return {
+        "dataset": "digits",
+        "preset": "demo",
+        "shadows": count,
+        "reuse_choices": True,
+        "seconds_by_workers": seconds,
+        "speedup": round(seconds["1"] / seconds["2"], 2),
+        "command": "python -m benchmarks.privacy --scaling",
+        "commit": common.commit(),
+        "machine": f"{common.processor()}, {machine}",
+    }
+
+
+def table() -> str:
+    """The result files as a Markdown table, one row a set: the primary attack's AUC by channel."""
+    columns = (
+        "set",
+        "shadows",
+        "Teacher (control)",
+        "Student",
+        "Student TPR at 1% FPR",
+        "synthetic images",
+        "with soft labels",
+        "canaries: Student",
+        "epsilon at least",
+        "minutes a shadow",
+    )
+    head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
+    rows = (json.loads((RESULTS / f"{name}.json").read_text()) for name in _measured())
+    return head + "".join(map(_row, rows))
+
+
+def _measured() -> list[str]:
+    return [name for name in SETTINGS if (RESULTS / f"{name}.json").exists()]
+
+
+def _row(found: Mapping[str, Any]) -> str:
+    def auc(channel: str) -> str:
+        return _estimate(found["targets"][channel]["attacks"][PRIMARY]["auc"])
+
+    student = found["targets"]["student"]["attacks"][PRIMARY]
+    canary = found["canary_arm"]["student"]
+    weak = "" if found["powered"] else " (too weak)"
+    minutes = statistics.median(found["seconds_per_shadow"]) / 60
+    return (
+        f"| {found['dataset']} | {found['shadows']}{', by patient' if found['patients'] else ''} "
+        f"| {auc('teacher')}{weak} | {auc('student')} "
+        f"| {_estimate(student['tpr_at_fpr']['0.01'], 100, '%')} "
+        f"| {auc('synthetic')} | {auc('soft_labels')} "
+        f"| {_estimate(canary['attacks'][PRIMARY]['auc'])} "
+        f"| {canary['one_run']['epsilon']:.2f} | {minutes:.1f} |\n"
+    )
+
+
+def _estimate(found: Mapping[str, float], scale: float = 1.0, unit: str = "") -> str:
+    digits = 1 if unit else 3
+    value, low, high = (f"{scale * found[key]:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value}{unit} ({low} to {high})"
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,13 @@ from typing import Any
 import numpy as np
 
 import knowledge_recycling as kr
+from benchmarks import common
 from knowledge_recycling import pipeline
 from knowledge_recycling.run_dir import write_bytes, write_json
 from knowledge_recycling.statistics import mean_interval
 
-RESULTS = Path(__file__).parent / "results" / "utility"
-TABLE = Path(__file__).parents[1] / "docs" / "results" / "utility.md"
-README = Path(__file__).parents[1] / "README.md"
-MARKERS = ("<!-- utility table -->", "<!-- end of utility table -->")
+RESULTS = common.RESULTS / "utility"
+TABLE = common.DOCS / "utility.md"
 FIGURES = ("accuracy", "auc", "balanced_accuracy", "f1_macro", "ece", "recall")
 PUBLISHED = {"retinamnist": 0.524, "breastmnist": 0.863, "pneumoniamnist": 0.854}
 """Test accuracy of the MedMNIST v2 baseline, ResNet-18 at 28 pixels."""
@@ -45,20 +42,14 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only write the table")
     arguments = parser.parse_args()
     if not arguments.table:
-        code = commit()  # of the modules that are loaded now, whatever is edited meanwhile
+        code = common.commit()  # of the modules that are loaded now, whatever is edited meanwhile
         for seed in range(arguments.first_seed, arguments.seeds):
             for name in arguments.sets:
                 one(arguments.data, name, arguments.preset, seed, arguments.runs, code)
     write_bytes(TABLE, f"# Utility\n\n{table()}".encode())
-    write_bytes(README, quoted(README.read_text(encoding="utf-8")).encode())
+    page = common.README.read_text(encoding="utf-8")
+    write_bytes(common.README, common.quoted(page, "utility", table()).encode())
     sys.stdout.write(table())
-
-
-def quoted(page: str) -> str:
-    """The page with the table between its two markers brought up to date."""
-    before, rest = page.split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    return f"{before}{MARKERS[0]}\n{table()}{MARKERS[1]}{after}"
 
 
 def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) -> None:
@@ -95,31 +86,11 @@ def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results.values()),
         "command": f"python -m benchmarks.utility --sets {name} --preset {preset}",
         "versions": evaluation["versions"],
-        "machine": f"{processor()}, {evaluation['machine']}",
+        "machine": f"{common.processor()}, {evaluation['machine']}",
         "device": evaluation["device"],
         "training_precision": results["teacher"]["precision"],
         "data_sha256": run.split()["data_sha256"],
     }
-
-
-def commit() -> str:
-    """The commit that was run, marked when files had changed since."""
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-
-
-def processor() -> str:
-    """The processor's model name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
 
 
 def table() -> str:

@@ -128,3 +128,22 @@ def test_power_statement_says_when_nothing_could_be_found() -> None:
 def test_errors_say_what_is_wrong(call: Callable[[], object], message: str) -> None:
     with pytest.raises(KRError, match=message):
         call()
+
+
+def test_bounds_equal_jax_privacys() -> None:
+    auditing = pytest.importorskip(
+        "jax_privacy.auditing",
+        reason="jax_privacy brings JAX along: compared only where a developer has it",
+    )
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(1.5, 1, 200), rng.normal(0, 1, 200)
+    theirs = auditing.CanaryScoreAuditor(inside, outside)
+    for threshold in (0.0, 1.0, 2.5):
+        at = {"threshold_strategy": auditing.Explicit(threshold)}
+        hits, alarms = int((inside >= threshold).sum()), int((outside >= threshold).sum())
+        tpr, fpr = clopper_pearson(hits, 200), clopper_pearson(alarms, 200)
+        expected = theirs.epsilon_clopper_pearson(0.05, 1e-5, **at)
+        assert epsilon_bound(tpr.low, fpr.high, 1e-5) == pytest.approx(expected, abs=1e-6)
+        expected = theirs.epsilon_one_run(0.05, 1e-5, **at)
+        found = one_run_bound(hits, hits + alarms, 400, delta=1e-5)
+        assert found == pytest.approx(expected, abs=1e-4)

@@ -43,8 +43,8 @@ def blind_baseline(
         seed: of folds and draws.
 
     Returns:
-        `auc` with `value`, the mean over the halves, and `low` and `high`, the value less the
-        middle 95% of chance; and `passed`: whether 0.5 lies within.
+        `auc` with `value`, the mean over the halves less the bias that chance shows, and `low`
+        and `high`, the value less the middle 95% of chance; and `passed`: whether 0.5 lies within.
 
     Raises:
         KRError: shapes that do not fit, or too few records (patients) of a side for the folds.
@@ -64,9 +64,11 @@ def blind_baseline(
     stratum = np.zeros(len(x), np.intp) if strata is None else group_codes(strata, len(x), "strata")
     by_chance = _redrawn(unit, stratum, draws, rng)
     areas = _areas(x, np.concatenate([member, by_chance]), unit, folds, seed)
-    value = float(areas[: len(member)].mean())
     chance = rng.choice(areas[len(member) :], (draws, len(member))).mean(axis=1)
-    below, above = np.quantile(chance, [ALPHA / 2, 1 - ALPHA / 2]) - 0.5
+    # Of balanced halves, what a fold lacks the others have more of: chance lies under 0.5.
+    bias = chance.mean() - 0.5
+    value = float(areas[: len(member)].mean() - bias)
+    below, above = np.quantile(chance - chance.mean(), [ALPHA / 2, 1 - ALPHA / 2])
     low, high = float(value - above), float(value - below)
     return {"auc": {"value": value, "low": low, "high": high}, "passed": low <= 0.5 <= high}
 

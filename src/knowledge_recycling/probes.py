@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from knowledge_recycling import classifiers, metrics
+from knowledge_recycling import artefacts, classifiers, metrics
 from knowledge_recycling.classifiers.inference import probabilities_of
 from knowledge_recycling.classifiers.training import Recipe, fit
-from knowledge_recycling.config import Distillation
+from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.run_dir import RunDir
 from knowledge_recycling.runtime import Runtime, derive
 from knowledge_recycling.synthesis import Source, Stream
 
@@ -38,9 +40,24 @@ class Bench:
     distillation: Distillation
     spec: dict[str, Any]
     images: Tensor
-    labels: Any
+    labels: np.ndarray
     seed: tuple[int, str]
     runtime: Runtime
+
+    @classmethod
+    def of(
+        cls,
+        stage: str,
+        config: Config,
+        run_dir: RunDir,
+        images: np.ndarray,
+        labels: np.ndarray,
+        runtime: Runtime,
+    ) -> Bench:
+        """The bench of a stage that chooses on these validation images (n, h, w, c) uint8."""
+        spec = artefacts.student_spec(config, run_dir)
+        seed = (config.seed, stage)
+        return cls(config.distillation, spec, runtime.images(images), labels, seed, runtime)
 
     def judge(self, network: nn.Module) -> dict[str, float]:
         """Accuracy, AUC and cross-entropy on validation."""

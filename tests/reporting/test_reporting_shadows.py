@@ -43,6 +43,17 @@ def test_controls_that_hold_are_no_alarm(new_run: Any) -> None:
     assert "above chance" in text.split("## Privacy")[0]
 
 
+def test_what_leaks_is_a_box_on_the_first_screen(new_run: Any) -> None:
+    title = "Membership in the training data leaks."
+    front = page(new_run(shadows="found")).split("## ")[0]
+    assert title in front
+    assert "Student: AUC 0.535 (0.515 to 0.555)" in front
+    assert "Student, planted worst cases: AUC 0.700" in front
+    assert "Synthetic images" not in front, "its interval contains chance"
+    for shadows in ("weak", "telling", ""):
+        assert title not in page(new_run(shadows=shadows))
+
+
 def test_no_shadows_is_said_on_the_first_screen(new_run: Any) -> None:
     text = page(new_run())
     assert "Shadow audit: not run." in text.split("## Privacy")[0]

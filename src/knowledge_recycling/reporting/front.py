@@ -19,7 +19,7 @@ from knowledge_recycling.reporting.formats import (
     signed,
 )
 from knowledge_recycling.reporting.results import REAL_EXAMPLES, Results
-from knowledge_recycling.reporting.shadows import first_words
+from knowledge_recycling.reporting.shadows import first_words, leak_notice
 
 MEASURES = (
     ("Accuracy", "accuracy", True),
@@ -174,6 +174,8 @@ def notices(results: Results, show_real: bool) -> list[Notice]:
     if show_real and results.arrays(REAL_EXAMPLES):
         text = "It was made with real images shown. Treat this file like the images themselves."
         boxes.append(Notice("This report holds private images.", text, "danger"))
+    if leak := leak_notice(results.stages.get("audit") or {}):
+        boxes.append(leak)
     evaluation = results.stages.get("evaluation")
     if evaluation and (lost := forgotten(evaluation)):
         boxes.append(_forgotten_notice(results, evaluation, lost))

@@ -113,16 +113,44 @@ def first_words(audit: Mapping[str, Any]) -> str:
         return "Shadow audit: not run."
     if not about["powered"]:
         return why_weak(about)
-    teacher, student = (
-        audit["targets"][who]["attacks"][about["primary"]]["auc"] for who in ("teacher", "student")
-    )
+    teacher, student = (_primary_auc(audit, who) for who in ("teacher", "student"))
     found = reading(student)
     words = found[0].lower() + found[1:]
     return (
-        f"Membership attack on the Student: AUC {decimal(student['value'])} "
-        f"({interval(student)}), {words}; on the Teacher {decimal(teacher['value'])} "
-        f"({interval(teacher)}), 0.5 being chance."
+        f"Membership attack on the Student: AUC {_with_interval(student)}, {words}; on the "
+        f"Teacher {_with_interval(teacher)}, 0.5 being chance."
     )
+
+
+def leak_notice(audit: Mapping[str, Any]) -> Notice | None:
+    """The box of the first screen that says what the shadow audit found in what is released."""
+    about = audit.get("shadows")
+    if not about or not about["powered"]:
+        return None
+    leaks = [
+        f"{CHANNELS[channel]}: AUC {_with_interval(auc)}"
+        for channel in ("student", "synthetic", "soft_labels")
+        if (auc := _primary_auc(audit, channel))["low"] > 0.5
+    ]
+    if about["canaries"]:
+        auc = about["canaries"]["student"]["attacks"][about["primary"]]["auc"]
+        if auc["low"] > 0.5:
+            leaks.append(f"Student, planted worst cases: AUC {_with_interval(auc)}")
+    if not leaks:
+        return None
+    text = "; ".join(leaks) + ". 0.5 is chance, 1 gives every member away. See Privacy."
+    return Notice("Membership in the training data leaks.", text)
+
+
+def _primary_auc(audit: Mapping[str, Any], channel: str) -> Mapping[str, Any]:
+    auc: Mapping[str, Any] = audit["targets"][channel]["attacks"][audit["shadows"]["primary"]][
+        "auc"
+    ]
+    return auc
+
+
+def _with_interval(estimate: Mapping[str, Any]) -> str:
+    return f"{decimal(estimate['value'])} ({interval(estimate)})"
 
 
 def _how(about: Mapping[str, Any]) -> str:

@@ -30,14 +30,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     runtime = Runtime.start(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
-    bench = Bench(
-        config.distillation,
-        artefacts.student_spec(config, run_dir),
-        runtime.images(val.images),
-        val.labels,
-        (config.seed, "selection"),
-        runtime,
-    )
+    bench = Bench.of("selection", config, run_dir, val.images, val.labels, runtime)
     memory = run_dir.stage("selection") / "probes.json"
     scores: dict[str, dict[str, float]] = read_json(memory) if memory.exists() else {}
 

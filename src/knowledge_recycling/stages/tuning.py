@@ -43,14 +43,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     """Searches the parameters of synthesis for the chosen snapshot."""
     runtime = Runtime.start(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
-    bench = Bench(
-        config.distillation,
-        artefacts.student_spec(config, run_dir),
-        runtime.images(val.images),
-        val.labels,
-        (config.seed, "tuning"),
-        runtime,
-    )
+    bench = Bench.of("tuning", config, run_dir, val.images, val.labels, runtime)
     snapshot = run_dir.result("selection")["snapshot"]
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     plain = artefacts.source(run_dir, snapshot, teacher, DEFAULT, runtime)
