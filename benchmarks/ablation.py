@@ -1,0 +1,139 @@
+"""Shows what each idea of the method is worth, on the Teacher and the Generator of one run.
+
+    python -m benchmarks.ablation --data DIR --sets breastmnist --seeds 3
+
+(a) one fixed synthetic set under hard labels; (b) + regeneration; (c) + soft labels, which is GKD;
+(d) + Checkpoint Optimisation; (e) + Tuning, which is the run itself. Runs that
+`benchmarks.utility` left in --runs are taken over, others are made. What is finished is left alone.
+`--table` writes docs/results/ablation.md from the result files alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import knowledge_recycling as kr
+from benchmarks import common
+from knowledge_recycling import pipeline
+from knowledge_recycling.config import Config
+from knowledge_recycling.run_dir import write_bytes, write_json
+from knowledge_recycling.statistics import mean_interval
+from knowledge_recycling.synthesis import Parameters
+
+RESULTS = common.RESULTS / "ablation"
+TABLE = common.DOCS / "ablation.md"
+FIXED = {"labels": "hard", "regeneration_period": 0}
+VARIANTS: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "a": ("fixed set, hard labels", FIXED, False),
+    "b": ("+ regeneration", {"labels": "hard"}, False),
+    "c": ("+ soft labels (GKD)", {}, False),
+    "d": ("+ Checkpoint Optimisation", {}, True),
+}
+"""Name -> words, fields of `distillation`, and whether the chosen snapshot is used."""
+WORDS = {name: words for name, (words, _, _) in VARIANTS.items()} | {"e": "+ Tuning"}
+
+
+def main() -> None:
+    """Parses the command line and runs what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of <set>.npz files")
+    parser.add_argument("--sets", nargs="+", default=["breastmnist", "pneumoniamnist"])
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="to share work among processes")
+    parser.add_argument("--runs", type=Path, default=Path("runs/utility"))
+    parser.add_argument("--table", action="store_true", help="only write the table")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        for seed in range(arguments.first_seed, arguments.seeds):
+            for name in arguments.sets:
+                one(arguments.data, name, arguments.preset, seed, arguments.runs)
+    write_bytes(TABLE, f"# Ablation\n\n{table()}".encode())
+    sys.stdout.write(table())
+
+
+def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
+    """Trains a Student for each variant, unless the result file is there."""
+    stem = f"{name}-{preset}-s{seed}"
+    target = RESULTS / f"{stem}.json"
+    if target.exists():
+        return
+    source = name if name == "digits" else folder / f"{name}.npz"
+    run = kr.run(source, runs / stem, preset=preset, seed=seed, until="evaluation")
+    found = {key: figures(variant(run, key)) for key in VARIANTS} | {"e": figures(run)}
+    evaluation = run.result("evaluation")
+    write_json(
+        target,
+        {
+            "dataset": name,
+            "preset": preset,
+            "seed": seed,
+            "teacher": {key: evaluation["teacher"][key] for key in ("accuracy", "auc")},
+            "variants": found,
+            "command": f"python -m benchmarks.ablation --sets {name} --preset {preset}",
+            "commit": common.commit(),
+            "versions": evaluation["versions"],
+            "machine": f"{common.processor()}, {evaluation['machine']}",
+            "data_sha256": run.split()["data_sha256"],
+        },
+    )
+
+
+def variant(run: kr.RunDir, key: str) -> kr.RunDir:
+    """A run with the same Teacher and Generator and another Student."""
+    _, fields, selected = VARIANTS[key]
+    path = run.path.with_name(f"{run.path.name}-{key}")
+    new = kr.RunDir(path) if path.exists() else run.fork(path)
+    config = Config.load(run.path / "config.yaml")
+    section = config.distillation.model_copy(update=fields)
+    config = config.model_copy(update={"distillation": section})
+    pipeline.run(config, new, "generator")
+    selection, tuning = run.result("selection"), run.result("tuning")
+    if not selected:
+        selection = selection | {"snapshot": run.result("generator")["snapshots"][-1]}
+    pipeline.take_over("selection", config, new, selection)
+    pipeline.take_over("tuning", config, new, tuning | {"parameters": asdict(Parameters())})
+    pipeline.run(config, new, "evaluation")
+    return new
+
+
+def figures(run: kr.RunDir) -> dict[str, Any]:
+    """Accuracy and AUC of the Student on test, the gap, and the seconds of its training."""
+    evaluation = run.result("evaluation")
+    return {
+        "student": {key: evaluation["student"][key] for key in ("accuracy", "auc")},
+        "cas_gap": evaluation["cas_gap"],
+        "seconds": run.result("distillation")["seconds"],
+    }
+
+
+def table() -> str:
+    """Mean CAS gap of each variant over the seeds, in points, with its interval."""
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        found = json.loads(path.read_text())
+        rows.setdefault((found["dataset"], found["preset"]), []).append(found)
+    names = [f"({key}) {words}" for key, words in WORDS.items()]
+    head = f"| set | seeds | {' | '.join(names)} |\n{'|---' * (len(names) + 2)}|\n"
+    return head + "".join(_row(name, preset, runs) for (name, preset), runs in rows.items())
+
+
+def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
+    cells = []
+    for key in WORDS:
+        gap = mean_interval([run["variants"][key]["cas_gap"]["value"] for run in runs])
+        auc = np.mean([run["variants"][key]["student"]["auc"] for run in runs])
+        interval = f" ({gap.low:+.1f} to {gap.high:+.1f})" if len(runs) > 1 else ""
+        cells.append(f"{gap.value:+.1f}{interval}, AUC {auc:.3f}")
+    return f"| {name}, {preset} | {len(runs)} | {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    main()
