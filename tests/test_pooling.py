@@ -10,9 +10,9 @@ from knowledge_recycling.statistics import auc, auc_estimate, tpr_at_fpr
 from knowledge_recycling.statistics_audit import clopper_pearson
 
 REPEATS = 200
-# Binomial(200, 0.95): three standard deviations of 1.54 points about 95%; below, one point more
-# for the bootstrap's own bias at 12 pipelines.
-BAND = (0.95 - 3 * 0.0154 - 0.01, 0.95 + 3 * 0.0154)
+LEAST = 0.95 - 3 * 0.0154 - 0.01
+"""Binomial(200, 0.95): three standard deviations of 1.54 points under 95%, and one point more
+for the bootstrap's own bias at 12 pipelines."""
 
 
 def trials(
@@ -57,8 +57,10 @@ def test_intervals_cover_with_and_without_shared_records(shared: float) -> None:
         covered.append(
             [area.low <= truth <= area.high, rates[0.1].low <= rate_truth <= rates[0.1].high]
         )
+    # Too wide is allowed here: these trials share less than leave-pair-out scores do, for which
+    # benchmarks/coverage.py looks at both ends.
     for found in np.mean(covered, axis=0):
-        assert BAND[0] <= found <= BAND[1]
+        assert found >= LEAST
 
 
 def test_trials_that_share_nothing_are_not_treated_as_clusters() -> None:
