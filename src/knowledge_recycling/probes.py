@@ -93,7 +93,12 @@ class Bench:
         fit(
             network,
             stream,
-            Recipe(steps, self.distillation.learning_rate, self.distillation.weight_decay),
+            Recipe(
+                steps,
+                self.distillation.learning_rate,
+                self.distillation.weight_decay,
+                stream.temperature,
+            ),
             self.runtime,
             seed=seed,
             label=f"probe: {purpose}",

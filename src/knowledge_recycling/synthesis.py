@@ -169,6 +169,7 @@ class Stream:
     ) -> None:
         self.source, self.classifier, self.seed = source, classifier, seed
         self.labels, self.period = labels, period
+        self.temperature = source.parameters.temperature if labels == "soft" else 1.0
         wanted = round(sum(source.class_counts) * size_multiple)
         self.size = max(2, min(wanted, steps * classifier.batch_size))
         self.batch = Shuffled(

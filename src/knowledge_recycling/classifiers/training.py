@@ -33,6 +33,8 @@ class Recipe:
     steps: int
     learning_rate: float
     weight_decay: float
+    temperature: float = 1.0
+    """tau of the soft labels: the network's own logits are divided by it as well."""
 
 
 @dataclass
@@ -59,7 +61,9 @@ def fit(
 ) -> Best | None:
     """Minimises the cross-entropy to the targets with AdamW under a cosine schedule.
 
-    L = -(1/n) sum_i sum_c t_ic log softmax(f(x_i))_c, where t is one-hot or a soft label.
+    L = -(1/n) sum_i sum_c t_ic log softmax(f(x_i) / tau)_c, where t is one-hot or a soft label of
+    temperature tau (Hinton et al. 2015, arXiv:1503.02531, section 2): so that f itself, at
+    temperature 1, is as sure as the Teacher is, and not tau times less.
 
     Args:
         network: trained in place, on `runtime.device`; left in eval mode with the last weights,
@@ -138,7 +142,7 @@ def _update(
         group["lr"] = learning_rate(recipe, step)
     with runtime.autocast():
         logits = network(images.contiguous(memory_format=torch.channels_last))
-    loss = F.cross_entropy(logits.float(), targets)
+    loss = F.cross_entropy(logits.float() / recipe.temperature, targets)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()

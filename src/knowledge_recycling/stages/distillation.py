@@ -61,7 +61,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     fit(
         student,
         stream,
-        Recipe(section.steps, section.learning_rate, section.weight_decay),
+        Recipe(section.steps, section.learning_rate, section.weight_decay, stream.temperature),
         runtime,
         seed=(config.seed, "distillation"),
         label="Student",
