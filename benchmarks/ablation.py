@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import asdict
@@ -42,15 +41,7 @@ WORDS = {name: words for name, (words, _, _) in VARIANTS.items()} | {"e": "+ Tun
 
 def main() -> None:
     """Parses the command line and runs what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder of <set>.npz files")
-    parser.add_argument("--sets", nargs="+", default=["breastmnist", "pneumoniamnist"])
-    parser.add_argument("--preset", default="fast")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=0, help="to share work among processes")
-    parser.add_argument("--runs", type=Path, default=Path("runs/utility"))
-    parser.add_argument("--table", action="store_true", help="only write the table")
-    arguments = parser.parse_args()
+    arguments = common.parser(__doc__, ["breastmnist", "pneumoniamnist"]).parse_args()
     if not arguments.table:
         for seed in range(arguments.first_seed, arguments.seeds):
             for name in arguments.sets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import subprocess
 from pathlib import Path
@@ -10,6 +11,19 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = Path(__file__).parent / "results"
 DOCS = ROOT / "docs" / "results"
+
+
+def parser(description: str | None, sets: list[str]) -> argparse.ArgumentParser:
+    """The command line of a benchmark over sets and seeds."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--data", type=Path, help="folder of <set>.npz files")
+    made.add_argument("--sets", nargs="+", default=sets)
+    made.add_argument("--preset", default="fast")
+    made.add_argument("--seeds", type=int, default=3)
+    made.add_argument("--first-seed", type=int, default=0, help="to share work among processes")
+    made.add_argument("--runs", type=Path, default=Path("runs/utility"))
+    made.add_argument("--table", action="store_true", help="only write the tables")
+    return made
 
 
 def quoted(page: str, name: str, table: str) -> str:

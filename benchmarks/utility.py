@@ -9,7 +9,6 @@ tables that README.md and docs/results quote, from the result files alone.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -32,15 +31,7 @@ PUBLISHED = {"retinamnist": 0.524, "breastmnist": 0.863, "pneumoniamnist": 0.854
 
 def main() -> None:
     """Parses the command line and runs what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder of <set>.npz files")
-    parser.add_argument("--sets", nargs="+", default=sorted(PUBLISHED))
-    parser.add_argument("--preset", default="fast")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=0, help="to share work among processes")
-    parser.add_argument("--runs", type=Path, default=Path("runs/utility"))
-    parser.add_argument("--table", action="store_true", help="only write the table")
-    arguments = parser.parse_args()
+    arguments = common.parser(__doc__, sorted(PUBLISHED)).parse_args()
     if not arguments.table:
         code = common.commit()  # of the modules that are loaded now, whatever is edited meanwhile
         for seed in range(arguments.first_seed, arguments.seeds):

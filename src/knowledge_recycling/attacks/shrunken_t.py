@@ -27,9 +27,9 @@ def online(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = 
     """Log t under IN minus log t under OUT, the two centres a shrunken shift apart.
 
     Args:
-        signals: (K, N), phi of record n under pipeline k (see `signals.logit_margin`).
-        membership: (K, N) bool, whether record n trained pipeline k.
-        pairs: (K,), the complement of each pipeline or -1; None finds them in membership.
+        signals: (K, N), as in `student_t.online`.
+        membership: (K, N) bool, likewise.
+        pairs: (K,), likewise.
 
     Returns:
         (K, N) scores of each pipeline as the target, higher means member, standardised within
