@@ -101,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=1000)
     repeats = parser.parse_args().repeats
+    code = common.commit()  # of the modules that are loaded now
     write_json(
         RESULT,
         {
@@ -111,7 +112,7 @@ def main() -> None:
             "large_audit": large_audit(),
             "draws": DRAWS,
             "command": "python -m benchmarks.coverage",
-            "commit": common.commit(),
+            "commit": code,
             "machine": common.processor(),
         },
     )
