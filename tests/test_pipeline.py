@@ -235,7 +235,7 @@ def test_a_generator_that_makes_one_image_is_noticed(
     monkeypatch.setattr(LatentTraining, "snapshot", collapsed)
     forked = finished.fork(tmp_path / "fork")
     settings = (*SMALL, "generator.averaging=0.98")
-    with pytest.raises(kr.KRError, match="had collapsed.*choose the other generator.method"):
+    with pytest.raises(kr.KRError, match="had collapsed.*choose another generator.method"):
         kr.run("digits", forked.path, settings=settings)
 
 
@@ -258,10 +258,12 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_snapshot(
     assert "warning: A loss was no longer a number" in (run.path / "log.txt").read_text()
 
 
-def test_biggan_goes_through_the_same_stages(tmp_path: Path) -> None:
-    settings = (*SMALL, "generator.method=biggan", "generator.steps=12", "generator.batch_size=16")
+@pytest.mark.parametrize("method", ["biggan", "r3gan"])
+def test_adversarial_methods_go_through_the_same_stages(tmp_path: Path, method: str) -> None:
+    steps = ("generator.steps=12", "generator.batch_size=16")
+    settings = (*SMALL, f"generator.method={method}", *steps)
     run = kr.run("digits", tmp_path / "run", settings=settings, until="selection")
-    assert run.result("generator")["method"] == "biggan"
+    assert run.result("generator")["method"] == method
     assert run.result("selection")["snapshot"] in run.result("generator")["snapshots"]
 
 

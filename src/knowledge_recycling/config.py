@@ -74,13 +74,13 @@ class Teacher(Classifier):
 class Generator(Section):
     """Stage 2: the class-conditional Generator G(z, y)."""
 
-    method: Literal["latent", "biggan"] = "latent"
+    method: Literal["latent", "biggan", "r3gan"] = "latent"
     width: int = Field(16, ge=4)
     """Channels at the finest grid; coarser grids double them."""
     steps: int = Field(600, ge=1)
     batch_size: int = Field(64, ge=2)
     learning_rate: float | None = Field(None, gt=0)
-    """None takes the method's own: 2e-3 for latent, 1e-3 for biggan."""
+    """None takes the method's own: 2e-3 for latent and r3gan, 1e-3 for biggan."""
     snapshots: int = Field(3, ge=1)
     """Averaged weights kept along training, evenly spaced over its second half."""
     averaging: float = Field(0.995, ge=0, lt=1)
@@ -92,11 +92,16 @@ class Generator(Section):
     kl_weight: float = Field(1e-3, ge=0)
     """latent: weight of the Kullback-Leibler term."""
     latent_dim: int = Field(64, ge=2)
-    """biggan: length of z."""
+    """biggan, r3gan: length of z."""
     discriminator_steps: int = Field(1, ge=1)
-    """biggan: discriminator updates for each generator update."""
+    """biggan, r3gan: discriminator updates for each generator update."""
     augmentation: bool = True
-    """biggan: differentiable augmentation (arXiv:2006.10738), for small sets."""
+    """biggan, r3gan: differentiable augmentation (arXiv:2006.10738), for small sets."""
+    penalty: float = Field(1.0, ge=0)
+    """r3gan: gamma, weight of the penalties R1 and R2 on the discriminator's squared gradient."""
+    penalty_every: int = Field(1, ge=1)
+    """r3gan: discriminator updates from one with penalties to the next, which count that much more;
+    above 1 is faster, but the paper's proof of convergence no longer holds."""
 
 
 class Selection(Section):

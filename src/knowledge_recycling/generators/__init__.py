@@ -8,7 +8,8 @@ Each file has a network and its training, with the same small interface:
   `step(images, labels, progress)` -> losses, `snapshot(images, labels)` -> G with averaged
   weights, `state_dict()` and `load_state_dict()` for an exact resumption.
 
-Side lengths are g * 2^k with a base grid g of 4 to 8.
+Side lengths are g * 2^k with a base grid g of 4 to 8. `adversarial.py` holds what
+the adversarial methods have in common.
 """
 
 from __future__ import annotations
@@ -19,9 +20,14 @@ from typing import Any
 from knowledge_recycling.generators.biggan import BigGAN
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentGenerator
+from knowledge_recycling.generators.r3gan import R3GAN
 from knowledge_recycling.storage import load_network, save_network
 
-NETWORKS: dict[str, type[Generator]] = {"latent": LatentGenerator, "biggan": BigGAN}
+NETWORKS: dict[str, type[Generator]] = {
+    "latent": LatentGenerator,
+    "biggan": BigGAN,
+    "r3gan": R3GAN,
+}
 
 
 def save(path: Path, method: str, network: Generator) -> None:

@@ -17,9 +17,11 @@ from knowledge_recycling.batching import Shuffled
 from knowledge_recycling.checkpoint import Checkpoint
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.generators.adversarial import AdversarialTraining
 from knowledge_recycling.generators.biggan import BigGANTraining
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentTraining
+from knowledge_recycling.generators.r3gan import R3GANTraining
 from knowledge_recycling.progress import track
 from knowledge_recycling.run_dir import STATE, Metrics, RunDir
 from knowledge_recycling.runtime import Runtime, derive, to_float
@@ -27,6 +29,10 @@ from knowledge_recycling.runtime import Runtime, derive, to_float
 COLLAPSED = 0.1
 """A snapshot with less than this share of the real images' variation within a class collapsed."""
 DIVERSITY_SAMPLES = 64
+ADVERSARIAL: dict[str, type[AdversarialTraining]] = {
+    "biggan": BigGANTraining,
+    "r3gan": R3GANTraining,
+}
 
 
 class Training(Protocol):
@@ -72,7 +78,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     if not kept:
         raise KRError(
             f"the Generator failed before its first snapshot: {warning} Lower "
-            "generator.learning_rate, or choose the other generator.method."
+            "generator.learning_rate, or choose another generator.method."
         )
     network = generators.load(folder / "snapshots" / f"{kept[-1]:06d}")
     return Result(
@@ -92,8 +98,8 @@ def _training(
         "classes": len(record["class_names"]),
         "size": record["size"],
     }
-    if config.generator.method == "biggan":
-        return BigGANTraining(
+    if adversarial := ADVERSARIAL.get(config.generator.method):
+        return adversarial(
             config.generator, **shape, device=runtime.device, autocast=runtime.autocast
         )
     teacher = classifiers.load(run_dir.path / "teacher" / "network").to(runtime.device)
