@@ -23,9 +23,10 @@ def test_random_halves_pass_as_often_as_they_should() -> None:
     for seed in range(200):
         rng = np.random.default_rng(seed)
         member = np.stack([rng.permutation(np.repeat([True, False], 60)) for _ in range(2)])
-        passed.append(blind_baseline(rng.normal(size=(120, 20)), member, draws=200)["passed"])
-    # Binomial(200, 0.95): three standard deviations of 1.54 points.
-    assert 0.95 - 0.046 <= np.mean(passed) <= 0.95 + 0.046
+        passed.append(blind_baseline(rng.normal(size=(120, 20)), member, draws=400)["passed"])
+    # Binomial(200, 0.99): three standard deviations of 0.7 points, and half a point for quantiles
+    # of 400 draws.
+    assert np.mean(passed) >= 0.99 - 0.026
 
 
 def test_halves_within_classes_are_judged_by_such_halves() -> None:
@@ -39,7 +40,7 @@ def test_halves_within_classes_are_judged_by_such_halves() -> None:
         inside = complementary_halves(classes, None, 8, seed)[::2]
         found = blind_baseline(telling, inside, strata=classes, draws=200)
         passed.append(found["passed"])
-    assert np.mean(passed) >= 0.88
+    assert np.mean(passed) >= 0.94
 
 
 def test_patients_are_kept_in_one_fold() -> None:

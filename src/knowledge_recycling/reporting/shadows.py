@@ -167,7 +167,8 @@ def _how(about: Mapping[str, Any]) -> str:
         f"complement left out of its shadows. {choices}This measures the pipeline at half the "
         f"data. Conclusions rest on one attack named beforehand ({_name(about['primary'])}). "
         "Control: a classifier that never saw a target scores AUC "
-        f"{decimal(about['control']['auc']['value'])} ({interval(about['control']['auc'])})."
+        f"{decimal(about['control']['auc']['value'])} (99% interval "
+        f"{interval(about['control']['auc'])})."
     )
 
 
