@@ -39,6 +39,8 @@ NARROW = (
     "distillation.steps=500",
 )
 """Half of the preset `fast`, so that 17 pipelines a set fit into an hour of two cores."""
+SHORT = ("teacher.steps=200", "generator.steps=300", "distillation.steps=400", "tuning.trials=2")
+"""Of `demo`, for the scaling alone."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,9 @@ def scaling(count: int = 8) -> dict[str, Any]:
     """Seconds of the same shadows one at a time and two at a time, the cores shared among them."""
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
-        source = kr.run("digits", Path(folder) / "run", preset="demo", until="evaluation")
+        source = kr.run(
+            "digits", Path(folder) / "run", preset="demo", settings=SHORT, until="evaluation"
+        )
         config = Config.load(source.path / "config.yaml")
         for workers in (1, 2):
             run = source.fork(Path(folder) / f"workers{workers}")
@@ -157,6 +161,7 @@ def scaling(count: int = 8) -> dict[str, Any]:
     return {
         "dataset": "digits",
         "preset": "demo",
+        "settings": SHORT,
         "shadows": count,
         "reuse_choices": True,
         "seconds_by_workers": seconds,

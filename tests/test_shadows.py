@@ -128,6 +128,23 @@ def test_other_shadows_are_not_mixed_in(audited: kr.RunDir) -> None:
         shadows.run(audited, config, 10, reuse_choices=True, canaries=CANARIES)
 
 
+def test_shadows_of_another_pipeline_are_refused(audited: kr.RunDir, tmp_path: Path) -> None:
+    run = kr.RunDir(tmp_path / "run")
+    shutil.copytree(audited.path, run.path, dirs_exist_ok=True)
+    config = Config.load(run.path / "config.yaml")
+    tuning = run.path / "tuning" / "result.json"
+    tree = json.loads(tuning.read_text())
+    tuning.write_text(json.dumps(tree | {"parameters": tree["parameters"] | {"latent_std": 1.7}}))
+    (run.path / "audit" / "result.json").unlink()
+    with pytest.raises(kr.KRError, match="not of this run's pipeline .tuning: the run has chosen"):
+        pipeline.run_stage("audit", config, run)
+    tuning.write_text(json.dumps(tree))
+    path = shadows.folder(run, 3) / "config.yaml"
+    path.write_text(path.read_text().replace("steps: 40", "steps: 41"))
+    with pytest.raises(kr.KRError, match="generator.steps: 40 here, 41 there. Move that folder|41"):
+        pipeline.run_stage("audit", config, run)
+
+
 def test_the_release_gate_exits_with_3(
     audited: kr.RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,6 +111,8 @@ def _shadows(
     plan = Plan.load(run_dir, config)
     ordinary = plan.kind == 0
     pool = plan.pool()
+    for k in range(len(plan.membership)):
+        _check_same_pipeline(run_dir, plan, RunDir(folder / f"{k:02d}"))
     phi = _signals(folder, plan)
     own = {channel: phi[channel][:, ordinary] for channel in CHANNELS}
     membership = plan.membership[:, ordinary]
@@ -137,6 +139,25 @@ def _shadows(
         "threads_per_shadow": times[0]["threads"],
     }
     return verdict, about, pool.indices[ordinary][verdict.exposed].tolist()
+
+
+def _check_same_pipeline(run_dir: RunDir, plan: Plan, shadow: RunDir) -> None:
+    """Refuses shadows of another configuration, or of choices that the run has since made anew."""
+    if not (shadow.path / "signals.npz").exists():
+        return  # which is told next
+    own = Config.load(shadow.path / "config.yaml")
+    found = [line for line in plan.config.differences(own) if not line.startswith("seed:")]
+    if plan.asked["reuse_choices"]:
+        found += [
+            f"{stage}: the run has chosen anew"
+            for stage, key in (("selection", "snapshot"), ("tuning", "parameters"))
+            if shadow.result(stage)[key] != run_dir.result(stage)[key]
+        ]
+    if found:
+        raise KRError(
+            f"{shadow.path.parent}: these shadows are not of this run's pipeline ({found[0]}). "
+            "Move that folder away and run `kr shadows` again."
+        )
 
 
 def _signals(folder: Path, plan: Plan) -> dict[str, np.ndarray]:
