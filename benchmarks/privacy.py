@@ -39,7 +39,7 @@ NARROW = (
     "distillation.steps=500",
 )
 """Half of the preset `fast`, so that 17 pipelines a set fit into an hour of two cores."""
-SHORT = ("teacher.steps=200", "generator.steps=300", "distillation.steps=400", "tuning.trials=2")
+SHORT = ("teacher.steps=100", "generator.steps=150", "distillation.steps=200", "tuning.trials=1")
 """Of `demo`, for the scaling alone."""
 
 
