@@ -134,6 +134,7 @@ def record(run: kr.RunDir, name: str) -> dict[str, Any]:
             for channel, target in audit["targets"].items()
         },
         "canary_arm": about["canaries"],
+        "scaling": json.loads(SCALING.read_text()) if SCALING.exists() else None,
         "command": f"python -m benchmarks.privacy --sets {name}",
         "audit_commit": common.commit(),
         "versions": evaluation["versions"],
