@@ -3,7 +3,8 @@
     python -m benchmarks.ablation --data DIR --sets breastmnist --seeds 3
 
 (a) one fixed synthetic set under hard labels; (b) + regeneration; (c) + soft labels, which is GKD;
-(d) + Checkpoint Optimisation; (e) + Tuning, which is the run itself. Runs that
+then blends of images, an idea of our own; (d) + Checkpoint Optimisation; (e) + Tuning, which is the
+run itself. Runs that
 `benchmarks.utility` left in --runs are taken over, others are made. What is finished is left alone.
 `--table` writes docs/results/ablation.md from the result files alone.
 """
@@ -30,13 +31,14 @@ RESULTS = common.RESULTS / "ablation"
 TABLE = common.DOCS / "ablation.md"
 FIXED = {"labels": "hard", "regeneration_period": 0}
 VARIANTS: dict[str, tuple[str, dict[str, Any], bool]] = {
-    "a": ("fixed set, hard labels", FIXED, False),
-    "b": ("+ regeneration", {"labels": "hard"}, False),
-    "c": ("+ soft labels (GKD)", {}, False),
-    "d": ("+ Checkpoint Optimisation", {}, True),
+    "a": ("(a) fixed set, hard labels", FIXED, False),
+    "b": ("(b) + regeneration", {"labels": "hard"}, False),
+    "c": ("(c) + soft labels (GKD)", {"blended": 0.0}, False),
+    "blends": ("+ blends", {}, False),
+    "d": ("(d) + Checkpoint Optimisation", {}, True),
 }
 """Name -> words, fields of `distillation`, and whether the chosen snapshot is used."""
-WORDS = {name: words for name, (words, _, _) in VARIANTS.items()} | {"e": "+ Tuning"}
+WORDS = {name: words for name, (words, _, _) in VARIANTS.items()} | {"e": "(e) + Tuning"}
 
 
 def main() -> None:
@@ -111,8 +113,7 @@ def table() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         found = json.loads(path.read_text())
         rows.setdefault((found["dataset"], found["preset"]), []).append(found)
-    names = [f"({key}) {words}" for key, words in WORDS.items()]
-    head = f"| set | seeds | {' | '.join(names)} |\n{'|---' * (len(names) + 2)}|\n"
+    head = f"| set | seeds | {' | '.join(WORDS.values())} |\n{'|---' * (len(WORDS) + 2)}|\n"
     return head + "".join(_row(name, preset, runs) for (name, preset), runs in rows.items())
 
 

@@ -89,8 +89,12 @@ class Generator(Section):
     """latent: channels of the latent grid."""
     feature_weight: float = Field(1.0, ge=0)
     """latent: weight of the loss on the Teacher's features."""
+    texture_weight: float = Field(2.0, ge=0)
+    """latent: weight of the loss on each feature map's mean and standard deviation."""
     kl_weight: float = Field(1e-3, ge=0)
     """latent: weight of the Kullback-Leibler term."""
+    component_images: int = Field(100, ge=1)
+    """latent: a class has one Gaussian for each so many images, 32 at most."""
     latent_dim: int = Field(64, ge=2)
     """biggan, r3gan: length of z."""
     discriminator_steps: int = Field(1, ge=1)
@@ -146,6 +150,8 @@ class Distillation(Classifier):
     """Epochs after which the synthetic set is drawn anew; 0 keeps one fixed set."""
     size_multiple: float = Field(1.0, gt=0)
     """Size of the synthetic set as a multiple of |D_train|."""
+    blended: float = Field(0.5, ge=0, le=1)
+    """soft labels: share of each batch that are blends of two images, labelled by the Teacher."""
 
 
 class Evaluation(Section):

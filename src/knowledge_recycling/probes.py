@@ -81,7 +81,13 @@ class Bench:
         seed = (self.seed[0], f"{self.seed[1]}/{purpose}")
         torch.manual_seed(derive(*seed, "weights"))
         network = self.runtime.place(classifiers.build(**self.spec))
-        stream = Stream(source, self.distillation, steps, lambda *keys: derive(*seed, *keys))
+        stream = Stream(
+            source,
+            self.distillation,
+            steps,
+            lambda *keys: derive(*seed, *keys),
+            blended=self.distillation.blended,
+        )
         seen: list[dict[str, float]] = []
 
         def judge(network: nn.Module) -> dict[str, float]:

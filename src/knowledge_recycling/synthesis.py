@@ -136,6 +136,13 @@ class Source:
             images = to_bytes(self.generator(z, F.pad(classes, (0, padding))))
         return images[:n], logits_of(self.teacher, images, self.runtime)[:n]
 
+    @torch.no_grad()
+    def label(self, images: Tensor) -> Tensor:
+        """The Teacher's softmax (n, C) at the temperature, of images (n, c, h, w) in -1..1."""
+        with self.runtime.autocast():
+            logits = self.teacher(images.contiguous(memory_format=torch.channels_last))
+        return (logits.float() / self.parameters.temperature).softmax(1)
+
     def _confidence(self, logits: Tensor, classes: Tensor) -> Tensor:
         return logits.softmax(1).gather(1, classes[:, None])[:, 0]
 
@@ -154,6 +161,7 @@ class Stream:
         labels: `soft`: the Teacher's; `hard`: the class asked for.
         period: regeneration period in epochs.
         size_multiple: of the set, relative to |D_train|.
+        blended: under soft labels, share of each batch that are blends of two images.
     """
 
     def __init__(
@@ -166,9 +174,11 @@ class Stream:
         labels: str = "soft",
         period: int = 1,
         size_multiple: float = 1.0,
+        blended: float = 0.0,
     ) -> None:
         self.source, self.classifier, self.seed = source, classifier, seed
         self.labels, self.period = labels, period
+        self.blended = blended if labels == "soft" else 0.0
         self.temperature = source.parameters.temperature if labels == "soft" else 1.0
         wanted = round(sum(source.class_counts) * size_multiple)
         self.size = max(2, min(wanted, steps * classifier.batch_size))
@@ -186,8 +196,12 @@ class Stream:
         current = self._current(self.batch.epoch(step) // self.period if self.period else 0)
         chosen = self.batch(step)
         images = to_float(augment(current.images[chosen], self.classifier))
-        targets = current.targets if self.labels == "soft" else current.classes
-        return images, targets[chosen]
+        targets = (current.targets if self.labels == "soft" else current.classes)[chosen]
+        if count := round(self.blended * len(images)):
+            blends = blend(images, count)
+            soft = self.source.label(blends)
+            return torch.cat([blends, images[count:]]), torch.cat([soft, targets[count:]])
+        return images, targets
 
     def _current(self, number: int) -> SyntheticSet:
         if self._set is None or number != self._number:
@@ -201,3 +215,19 @@ class Stream:
         epochs = -(-steps // self.batch.epoch_steps)
         sets = -(-epochs // self.period) if self.period else 1
         return sets * self.size
+
+
+def blend(images: Tensor, count: int) -> Tensor:
+    """The first `count` images, each blended with another of the batch in uniform proportion.
+
+    The Student is to be the Teacher's equal as a function, not on typical images alone, and a blend
+    lies where the Generator puts nothing (function matching: Beyer et al. 2022, arXiv:2106.05237).
+    Unlike mixup's, its label is what the Teacher says of the blend itself.
+
+    Args:
+        images: (n, c, h, w).
+        count: 1..n.
+    """
+    share = torch.rand(count, 1, 1, 1, device=images.device)
+    other = images[torch.randperm(len(images), device=images.device)[:count]]
+    return share * images[:count] + (1 - share) * other

@@ -15,8 +15,8 @@ from knowledge_recycling.config import Generator as Config
 from knowledge_recycling.generators.latent import (
     LatentGenerator,
     LatentTraining,
-    feature_loss,
-    fit_gaussians,
+    feature_losses,
+    fit_mixtures,
     grids,
     kl_to_standard_normal,
 )
@@ -49,38 +49,82 @@ def images(n: int = 12, size: int = 8, channels: int = 1) -> Tensor:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shapes_and_range(size: int, channels: int) -> None:
-    network = LatentGenerator(channels=channels, classes=3, size=size, width=4, latent_channels=2)
+    shape = {"channels": channels, "size": size, "width": 4, "latent_channels": 2}
+    network = LatentGenerator(components=[1, 2, 1], **shape)
     assert 4 <= grids(size)[-1] <= 8
     made = network.eval()(torch.randn(4, network.latent_dim), torch.tensor([0, 2, 2, 1]))
     assert made.shape == (4, channels, size, size)
     assert made.abs().max() <= 1
 
 
-def test_latents_are_the_mean_and_factor_of_the_class() -> None:
-    network = LatentGenerator(channels=1, classes=2, size=8, width=4, latent_channels=1).eval()
+def bare(components: list[int]) -> LatentGenerator:
+    """A Generator that shows the latents instead of decoding them; random means and factors."""
+    shape = {"channels": 1, "size": 8, "width": 4, "latent_channels": 1}
+    network = LatentGenerator(components=components, **shape).eval()
     network.decoder = torch.nn.Identity()  # type: ignore[assignment]
     torch.manual_seed(0)
     network.mean.copy_(torch.randn_like(network.mean))
     network.factor.copy_(torch.randn_like(network.factor).tril())
+    return network
+
+
+def test_latents_are_the_mean_and_factor_of_the_class() -> None:
+    network = bare([1, 1])
     z, labels = torch.randn(5, network.latent_dim), torch.tensor([1, 0, 1, 1, 0])
     expected = torch.stack(
-        [network.mean[y] + network.factor[y] @ v for v, y in zip(z, labels, strict=True)]
+        [network.mean[y] + network.factor[y] @ v[:-2] for v, y in zip(z, labels, strict=True)]
     )
     torch.testing.assert_close(network(z, labels).flatten(1), expected)
 
 
-def test_gaussians_equal_the_formula() -> None:
+@pytest.mark.parametrize("latent_std", [0.5, 1.0, 2.0])
+def test_components_come_as_often_as_they_weigh_at_every_standard_deviation(
+    latent_std: float,
+) -> None:
+    network = bare([1, 3])
+    network.factor.zero_()
+    network.weight.copy_(torch.tensor([1.0, 0.5, 0.3, 0.2]))
+    z = latent_std * torch.randn(4000, network.latent_dim)
+    latents = network(z, torch.ones(4000, dtype=torch.int64)).flatten(1)
+    shares = [(latents == network.mean[k]).all(1).float().mean().item() for k in range(4)]
+    # Six standard deviations of a share in 4,000 draws: at most 6 * sqrt(0.25 / 4000) = 0.047.
+    np.testing.assert_allclose(shares, [0, 0.5, 0.3, 0.2], atol=0.05)
+
+
+def test_one_component_a_class_equals_the_formula() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [40, 15, 2])
     m, v = rng.normal(size=(57, 5)) + labels[:, None], rng.uniform(0.1, 0.3, (57, 5))
-    mu, factor = fit_gaussians(m, v, labels, 3)
+    made = fit_mixtures(m, v, labels, 3, 100)
     centred = np.concatenate([m[labels == y] - m[labels == y].mean(0) for y in range(3)])
     shared = ledoit_wolf(centred, assume_centered=True)[0]
     for y, n in enumerate((40, 15, 2)):
-        np.testing.assert_allclose(mu[y], m[labels == y].mean(0))
+        np.testing.assert_allclose(made.means[y], [m[labels == y].mean(0)])
+        np.testing.assert_array_equal(made.weights[y], [1])
         own = np.cov(m[labels == y].T, bias=True)
         expected = (n * own + 5 * shared) / (n + 5) + np.diag(v.mean(0))
-        np.testing.assert_allclose(factor[y] @ factor[y].T, expected, atol=1e-12)
+        np.testing.assert_allclose(made.factors[y] @ made.factors[y].T, expected, atol=1e-12)
+
+
+def test_a_mixture_finds_clusters() -> None:
+    rng = np.random.default_rng(0)
+    cluster = np.repeat([0, 1], [80, 40])
+    m = 0.1 * rng.normal(size=(120, 4)) + 10 * cluster[:, None]
+    made = fit_mixtures(m, np.zeros((120, 4)), np.zeros(120, dtype=np.int64), 1, 60)
+    order = np.argsort(made.means[0][:, 0])
+    np.testing.assert_allclose(made.means[0][order], [m[:80].mean(0), m[80:].mean(0)])
+    np.testing.assert_allclose(made.weights[0][order], [2 / 3, 1 / 3])
+    # About the components' means, not about the class's, where it would be near 22.
+    assert np.diag(made.factors[0] @ made.factors[0].T).max() < 0.02
+
+
+def test_identical_images_make_one_component() -> None:
+    with pytest.warns(Warning, match="distinct clusters"):
+        made = fit_mixtures(
+            np.ones((9, 3)), np.full((9, 3), 0.1), np.zeros(9, dtype=np.int64), 1, 3
+        )
+    assert [len(w) for w in made.weights] == [1]
+    np.testing.assert_allclose(made.factors[0], np.sqrt(0.1) * np.eye(3))
 
 
 def test_kl_equals_torch() -> None:
@@ -90,14 +134,37 @@ def test_kl_equals_torch() -> None:
     torch.testing.assert_close(kl_to_standard_normal(mean, log_variance), expected)
 
 
-def test_feature_loss_equals_a_naive_loop() -> None:
+def test_feature_losses_equal_a_naive_loop() -> None:
     torch.manual_seed(0)
-    a, b = torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8)
-    terms = []
+    a, b = torch.randn(3, 2, 8, 8), torch.randn(3, 2, 8, 8)
+    features, textures = [], []
     for got, want in zip(maps(a), maps(b), strict=True):
-        terms.append((got - want).abs().mean() / (want.std() + 1e-6))
-    torch.testing.assert_close(feature_loss(maps, a, b), sum(terms) / len(terms))
-    assert feature_loss(maps, b, b) == 0
+        scale = want.std() + 1e-6
+        features.append((got - want).abs().mean() / scale)
+        grids = [(got[i, c], want[i, c]) for i in range(3) for c in range(2)]
+        mean = sum((g.mean() - w.mean()).abs() for g, w in grids) / 6
+        spread = sum((g.std(correction=0) - w.std(correction=0)).abs() for g, w in grids) / 6
+        textures.append((mean + spread) / scale)
+    found = feature_losses(maps, a, b)
+    torch.testing.assert_close(found[0], sum(features) / 2)
+    torch.testing.assert_close(found[1], sum(textures) / 2, atol=1e-5, rtol=1e-4)
+    assert max(feature_losses(maps, b, b)) == 0
+
+
+def test_a_blurred_image_lacks_texture() -> None:
+    torch.manual_seed(0)
+    sharp = torch.randn(8, 1, 16, 16)
+    blurred = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
+    other = sharp.flip(3)  # as far away pixel by pixel, yet of the same texture
+    assert feature_losses(maps, other, sharp)[1] < 0.5 * feature_losses(maps, blurred, sharp)[1]
+
+
+def test_vectors_have_no_texture_and_flat_images_a_gradient() -> None:
+    x = torch.zeros(2, 1, 8, 8, requires_grad=True)
+    assert feature_losses(lambda x: [x.mean((2, 3))], x, torch.ones(2, 1, 8, 8))[1] == 0
+    feature_losses(maps, x, torch.randn(2, 1, 8, 8))[1].backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
 
 
 def test_the_teacher_is_left_alone_and_the_loss_falls() -> None:

@@ -1,27 +1,34 @@
-"""Latent Generator: an autoencoder, and one Gaussian a class on its latents.
+"""Latent Generator: an autoencoder, and a mixture of Gaussians a class on its latents.
 
 Encoder E(x) = (m, v) with v a log-variance, decoder D, Teacher's feature maps phi_l:
 
     L = |D(e) - x|_1 + w_f mean_l |phi_l(D(e)) - phi_l(x)|_1 / sd(phi_l(x))
+        + w_t mean_l sum_{f in M, V} |f(phi_l(D(e))) - f(phi_l(x))|_1 / sd(phi_l(x))
         + w_k KL(N(m, exp(v)) || N(0, I))
 
-with e ~ N(m, exp(v)). Afterwards the latents of class y are taken to be N(mu_y, S_y) and
+with e ~ N(m, exp(v)), and M and V the mean and standard deviation of a feature map over its grid.
+The third term is about texture. The first two are smallest for a blurred image, and a Student that
+only saw blurred images takes its BatchNorm statistics from them and misjudges sharp ones.
 
-    G(z, y) = D(mu_y + L_y z),    L_y L_y^T = S_y,    z ~ N(0, s^2 I).
+Afterwards the latents of class y are taken to be sum_k p_yk N(mu_yk, S_y) and
 
-It trains in minutes on a CPU and samples in one decoder pass. S_y is shrunken towards the
-covariance that the classes share, because classes can have fewer images than latents have
-dimensions.
+    G(z, y) = D(mu_yk + L_y z),    L_y L_y^T = S_y,    z ~ N(0, s^2 I),
+
+where two further coordinates of z choose k. It trains in minutes on a CPU and samples in one
+decoder pass. S_y is shrunken towards the covariance that the classes share, because classes can
+have fewer images than latents have dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,6 +39,7 @@ from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.runtime import to_float
 
 LEARNING_RATE = 2e-3
+MOST_COMPONENTS = 32
 FeatureMaps = Callable[[Tensor], list[Tensor]]
 
 
@@ -114,42 +122,57 @@ class Decoder(nn.Module):
 
 
 class LatentGenerator(Generator):
-    """G(z, y) = D(mu_y + L_y z).
+    """G(z, y) = D(mu_yk + L_y z), the component k chosen by the last two coordinates of z.
 
     Args:
         channels: 1 grey, 3 colour.
-        classes: C.
+        components: Gaussians of each class.
         size: side of the images in pixels.
         width: channels at the finest grid.
         latent_channels: channels of the latent grid.
     """
 
     mean: Tensor
+    weight: Tensor
     factor: Tensor
 
     def __init__(
-        self, *, channels: int, classes: int, size: int, width: int, latent_channels: int
+        self,
+        *,
+        channels: int,
+        components: Sequence[int],
+        size: int,
+        width: int,
+        latent_channels: int,
     ) -> None:
         super().__init__()
-        self.spec = {
+        self.spec: dict[str, Any] = {
             "channels": channels,
-            "classes": classes,
+            "components": list(components),
             "size": size,
             "width": width,
             "latent_channels": latent_channels,
         }
         self.shape = (latent_channels, grids(size)[-1], grids(size)[-1])
-        self.latent_dim = int(np.prod(self.shape))
+        d = int(np.prod(self.shape))
+        self.latent_dim = d + 2
         self.decoder = Decoder(channels, size, width, latent_channels)
-        self.register_buffer("mean", torch.zeros(classes, self.latent_dim))
-        self.register_buffer("factor", torch.eye(self.latent_dim).repeat(classes, 1, 1))
+        self.register_buffer("mean", torch.zeros(sum(components), d))
+        self.register_buffer("weight", torch.cat([torch.full((k,), 1 / k) for k in components]))
+        self.register_buffer("factor", torch.eye(d).repeat(len(components), 1, 1))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Z (n, latent_dim) and labels (n,) to images (n, channels, size, size) in -1..1."""
-        e = torch.empty_like(z)
+        z = z.float()
+        e = torch.empty_like(z[:, :-2])
+        means, weights = (part.split(self.spec["components"]) for part in (self.mean, self.weight))
+        # The angle of two Gaussian coordinates is uniform whatever their standard deviation s is.
+        uniform = torch.atan2(z[:, -1], z[:, -2]) / (2 * torch.pi) + 0.5
         for y in labels.unique():
             of_class = labels == y
-            e[of_class] = self.mean[y] + z[of_class].float() @ self.factor[y].T
+            bounds = weights[y].cumsum(0)[:-1]
+            component = torch.searchsorted(bounds, uniform[of_class].contiguous(), right=True)
+            e[of_class] = means[y][component] + z[of_class, :-2] @ self.factor[y].T
         return self.decoder(e.unflatten(1, self.shape))
 
 
@@ -177,15 +200,16 @@ class LatentTraining:
     ) -> None:
         self.learning_rate = config.learning_rate or LEARNING_RATE
         self.config, self.autocast, self.feature_maps = config, autocast, feature_maps
-        self.spec = {
+        self.classes = classes
+        self.shape = {
             "channels": channels,
-            "classes": classes,
             "size": size,
             "width": config.width,
             "latent_channels": config.latent_channels,
         }
-        shape = (channels, size, config.width, config.latent_channels)
-        self.autoencoder = nn.ModuleDict({"encoder": Encoder(*shape), "decoder": Decoder(*shape)})
+        self.autoencoder = nn.ModuleDict(
+            {"encoder": Encoder(**self.shape), "decoder": Decoder(**self.shape)}
+        )
         self.autoencoder.to(device)
         self.average = averaged(self.autoencoder, config.averaging)
         self.optimiser = torch.optim.AdamW(
@@ -208,6 +232,7 @@ class LatentTraining:
         total = (
             losses["reconstruction"]
             + self.config.feature_weight * losses["features"]
+            + self.config.texture_weight * losses["texture"]
             + self.config.kl_weight * losses["kl"]
         )
         self.optimiser.zero_grad(set_to_none=True)
@@ -221,15 +246,17 @@ class LatentTraining:
         mean, log_variance = self.autoencoder["encoder"](x)
         e = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         decoded = self.autoencoder["decoder"](e)
+        features, texture = feature_losses(self.feature_maps, decoded, x)
         return {
             "reconstruction": F.l1_loss(decoded.float(), x),
-            "features": feature_loss(self.feature_maps, decoded, x),
+            "features": features,
+            "texture": texture,
             "kl": kl_to_standard_normal(mean, log_variance),
         }
 
     @torch.no_grad()
     def snapshot(self, images: Tensor, labels: Tensor) -> LatentGenerator:
-        """The averaged decoder, with Gaussians fitted to the latents of the whole train set.
+        """The averaged decoder, with mixtures fitted to the latents of the whole train set.
 
         Args:
             images: (n, c, h, w) uint8; encoded in chunks.
@@ -243,16 +270,18 @@ class LatentTraining:
                 mean, log_variance = encoder(x)
             means.append(mean.flatten(1).cpu())
             variances.append(log_variance.exp().flatten(1).cpu())
-        mu, factor = fit_gaussians(
+        mixtures = fit_mixtures(
             torch.cat(means).double().numpy(),
             torch.cat(variances).double().numpy(),
             labels.cpu().numpy(),
-            self.spec["classes"],
+            self.classes,
+            self.config.component_images,
         )
-        made = LatentGenerator(**self.spec)
+        made = LatentGenerator(components=[len(p) for p in mixtures.weights], **self.shape)
         made.decoder.load_state_dict(self._averaged("decoder").state_dict())
-        made.mean.copy_(torch.from_numpy(mu))
-        made.factor.copy_(torch.from_numpy(factor))
+        made.mean.copy_(torch.from_numpy(np.concatenate(mixtures.means)))
+        made.weight.copy_(torch.from_numpy(np.concatenate(mixtures.weights)))
+        made.factor.copy_(torch.from_numpy(np.stack(mixtures.factors)))
         return made.eval()
 
     def _averaged(self, part: str) -> nn.Module:
@@ -273,15 +302,27 @@ class LatentTraining:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def feature_loss(feature_maps: FeatureMaps, decoded: Tensor, x: Tensor) -> Tensor:
-    """mean_l |phi_l(decoded) - phi_l(x)|_1 / sd(phi_l(x)); a scalar."""
+def feature_losses(feature_maps: FeatureMaps, decoded: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The second and the third term of the loss, unweighted; two scalars."""
     with torch.no_grad():
         wanted = feature_maps(x)
-    terms = [
-        F.l1_loss(got.float(), want.float()) / (want.float().std() + 1e-6)
-        for got, want in zip(feature_maps(decoded), wanted, strict=True)
-    ]
-    return torch.stack(terms).mean()
+    features, textures = [], []
+    for got, want in zip(feature_maps(decoded), wanted, strict=True):
+        got, want = got.float(), want.float()
+        scale = want.std() + 1e-6
+        features.append(F.l1_loss(got, want) / scale)
+        if got.ndim == 4:  # a network of the user's own may show vectors only
+            mean, spread = (
+                F.l1_loss(of(got, (2, 3)), of(want, (2, 3))) for of in (torch.mean, spread_over)
+            )
+            textures.append((mean + spread) / scale)
+    texture = torch.stack(textures).mean() if textures else features[0].new_zeros(())
+    return torch.stack(features).mean(), texture
+
+
+def spread_over(x: Tensor, axes: tuple[int, int]) -> Tensor:
+    """Standard deviation over some axes, with a gradient also where all values are equal."""
+    return (x.var(axes, unbiased=False) + 1e-6).sqrt()
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -292,13 +333,33 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
-def fit_gaussians(
-    means: np.ndarray, variances: np.ndarray, labels: np.ndarray, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fits N(mu_y, S_y) to the latents of each class.
+@dataclass(frozen=True)
+class Mixtures:
+    """A mixture of Gaussians for each class; lists over the classes."""
 
-    S_y = (n_y C_y + d P) / (n_y + d) + diag(mean posterior variance), where C_y is the covariance
-    of the class, P the Ledoit-Wolf covariance within the classes and d the latents' dimension:
+    means: list[np.ndarray]
+    """mu_y (K_y, d)."""
+    weights: list[np.ndarray]
+    """p_y (K_y,), which sum to 1."""
+    factors: list[np.ndarray]
+    """L_y (d, d), lower triangular, L_y L_y^T = S_y."""
+
+
+def fit_mixtures(
+    means: np.ndarray,
+    variances: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    component_images: int,
+) -> Mixtures:
+    """Fits sum_k p_yk N(mu_yk, S_y) to the latents of each class.
+
+    k-means gives a class one component for each `component_images` images, 32 at most. With C_y the
+    covariance of the class about its components' means, P the Ledoit-Wolf covariance of all
+    latents about theirs, and d the latents' dimension,
+
+        S_y = (n_y C_y + d P) / (n_y + d) + diag(mean posterior variance):
+
     a class needs d images to be trusted as much as what all classes share.
 
     Args:
@@ -306,13 +367,20 @@ def fit_gaussians(
         variances: (n, d) posterior variances.
         labels: (n,) in 0..C-1.
         classes: C; each has at least one image.
-
-    Returns:
-        mu (C, d) and lower triangular factors L (C, d, d) with L_y L_y^T = S_y.
+        component_images: fewest images for which a further component is made.
     """
+    centred = np.empty_like(means)
+    centres, weights = [], []
+    for y in range(classes):
+        of_class = means[labels == y]
+        count = int(np.clip(len(of_class) // component_images, 1, MOST_COMPONENTS))
+        nearest = KMeans(count, n_init=1, random_state=0, max_iter=50).fit_predict(of_class)
+        # Far fewer distinct latents than images (duplicates) leave components empty.
+        _, nearest, sizes = np.unique(nearest, return_inverse=True, return_counts=True)
+        centres.append(np.stack([of_class[nearest == k].mean(0) for k in range(len(sizes))]))
+        weights.append(sizes / len(of_class))
+        centred[labels == y] = of_class - centres[-1][nearest]
     d = means.shape[1]
-    mu = np.stack([means[labels == y].mean(0) for y in range(classes)])
-    centred = means - mu[labels]
     shared = ledoit_wolf(centred, assume_centered=True)[0]
     posterior = np.diag(variances.mean(0))
     factors = []
@@ -321,4 +389,4 @@ def fit_gaussians(
         scatter = of_class.T @ of_class
         covariance = (scatter + d * shared) / (len(of_class) + d) + posterior
         factors.append(np.linalg.cholesky(covariance))
-    return mu, np.stack(factors)
+    return Mixtures(centres, weights, factors)

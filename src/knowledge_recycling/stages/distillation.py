@@ -57,6 +57,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
         labels=section.labels,
         period=section.regeneration_period,
         size_multiple=section.size_multiple,
+        blended=section.blended,
     )
     fit(
         student,
