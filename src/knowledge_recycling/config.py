@@ -66,7 +66,7 @@ class Teacher(Classifier):
     """Channels of the ResNet's first stage; each further stage doubles them."""
     blocks: tuple[int, ...] = (1, 1, 1)
     """Residual blocks of each stage of the ResNet; every stage but the first halves the grid."""
-    steps: int = Field(500, ge=1)
+    steps: int = Field(1000, ge=1)
     evaluations: int = Field(20, ge=1)
     """How often the network is looked at on validation; the best look is kept."""
 
@@ -77,7 +77,7 @@ class Generator(Section):
     method: Literal["latent", "biggan", "r3gan"] = "latent"
     width: int = Field(16, ge=4)
     """Channels at the finest grid; coarser grids double them."""
-    steps: int = Field(600, ge=1)
+    steps: int = Field(1500, ge=1)
     batch_size: int = Field(64, ge=2)
     learning_rate: float | None = Field(None, gt=0)
     """None takes the method's own: 2e-3 for latent and r3gan, 1e-3 for biggan."""
@@ -91,7 +91,9 @@ class Generator(Section):
     """latent: weight of the loss on the Teacher's features."""
     texture_weight: float = Field(2.0, ge=0)
     """latent: weight of the loss on each feature map's mean and standard deviation."""
-    kl_weight: float = Field(1e-3, ge=0)
+    adversary_weight: float = Field(0.1, ge=0)
+    """latent: weight of the adversary that judges patches."""
+    kl_weight: float = Field(1e-2, ge=0)
     """latent: weight of the Kullback-Leibler term."""
     component_images: int = Field(100, ge=1)
     """latent: a class has one Gaussian for each so many images, 32 at most."""
@@ -143,7 +145,7 @@ class Distillation(Classifier):
     """As in `teacher.network`; None takes the Teacher's network, width and blocks."""
     width: int | None = Field(None, ge=4)
     blocks: tuple[int, ...] | None = None
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(2000, ge=1)
     labels: Literal["soft", "hard"] = "soft"
     """The Teacher's softmax, or the class that the Generator was asked for."""
     regeneration_period: int = Field(1, ge=0)

@@ -4,11 +4,12 @@ Encoder E(x) = (m, v) with v a log-variance, decoder D, Teacher's feature maps p
 
     L = |D(e) - x|_1 + w_f mean_l |phi_l(D(e)) - phi_l(x)|_1 / sd(phi_l(x))
         + w_t mean_l sum_{f in M, V} |f(phi_l(D(e))) - f(phi_l(x))|_1 / sd(phi_l(x))
-        + w_k KL(N(m, exp(v)) || N(0, I))
+        - w_a mean A(D(e)) + w_k KL(N(m, exp(v)) || N(0, I))
 
 with e ~ N(m, exp(v)), and M and V the mean and standard deviation of a feature map over its grid.
-The third term is about texture. The first two are smallest for a blurred image, and a Student that
-only saw blurred images takes its BatchNorm statistics from them and misjudges sharp ones.
+A judges patches (`patch_adversary`). The terms of w_t and w_a are about texture: the first two are
+smallest for a blurred image, and a Student that only saw blurred images takes its BatchNorm
+statistics from them and misjudges sharp ones.
 
 Afterwards the latents of class y are taken to be sum_k p_yk N(mu_yk, S_y) and
 
@@ -36,10 +37,13 @@ from torch.nn import functional as F
 from knowledge_recycling.config import Generator as Config
 from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.interface import Generator
+from knowledge_recycling.generators.patch_adversary import PatchAdversary
 from knowledge_recycling.runtime import to_float
 
 LEARNING_RATE = 2e-3
 MOST_COMPONENTS = 32
+WARM_UP = 0.1
+"""Share of the training before the adversary is heard: it learns faster than the decoder."""
 FeatureMaps = Callable[[Tensor], list[Tensor]]
 
 
@@ -212,6 +216,7 @@ class LatentTraining:
         )
         self.autoencoder.to(device)
         self.average = averaged(self.autoencoder, config.averaging)
+        self.adversary = PatchAdversary(channels, device, autocast)
         self.optimiser = torch.optim.AdamW(
             self.autoencoder.parameters(), lr=self.learning_rate, betas=(0.9, 0.99)
         )
@@ -227,28 +232,36 @@ class LatentTraining:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate * min(1.0, 2 * (1 - progress))
         self.autoencoder.train()
+        x = images.contiguous(memory_format=torch.channels_last)
         with self.autocast():
-            losses = self._losses(images.contiguous(memory_format=torch.channels_last))
-        total = (
-            losses["reconstruction"]
-            + self.config.feature_weight * losses["features"]
-            + self.config.texture_weight * losses["texture"]
-            + self.config.kl_weight * losses["kl"]
-        )
+            decoded, losses = self._losses(x)
+        weights = {
+            "reconstruction": 1.0,
+            "features": self.config.feature_weight,
+            "texture": self.config.texture_weight,
+            "kl": self.config.kl_weight,
+        }
+        if self.config.adversary_weight and progress >= WARM_UP:
+            losses["adversary"] = -self.adversary.realism(decoded)
+            weights["adversary"] = self.config.adversary_weight
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(self.autoencoder.parameters(), 1.0)
         self.optimiser.step()
         self.average.update_parameters(self.autoencoder)
+        if self.config.adversary_weight:
+            self.adversary.update(x, decoded)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _losses(self, x: Tensor) -> dict[str, Tensor]:
+    def _losses(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The decoded images (n, c, h, w) and the unweighted terms that need no adversary."""
         mean, log_variance = self.autoencoder["encoder"](x)
         e = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        decoded = self.autoencoder["decoder"](e)
+        decoded = self.autoencoder["decoder"](e).float()
         features, texture = feature_losses(self.feature_maps, decoded, x)
-        return {
-            "reconstruction": F.l1_loss(decoded.float(), x),
+        return decoded, {
+            "reconstruction": F.l1_loss(decoded, x),
             "features": features,
             "texture": texture,
             "kl": kl_to_standard_normal(mean, log_variance),
@@ -293,6 +306,7 @@ class LatentTraining:
             "autoencoder": self.autoencoder.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "adversary": self.adversary.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -300,6 +314,7 @@ class LatentTraining:
         self.autoencoder.load_state_dict(state["autoencoder"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.adversary.load_state_dict(state["adversary"])
 
 
 def feature_losses(feature_maps: FeatureMaps, decoded: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
