@@ -42,6 +42,7 @@ PROBE = tuple(
         "shift",
         "horizontal_flip",
         "vertical_flip",
+        "blended",
     )
 )
 """What the probes take from the Student's section."""
