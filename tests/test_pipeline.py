@@ -19,6 +19,7 @@ from torch import Tensor
 
 import knowledge_recycling as kr
 from knowledge_recycling import pipeline
+from knowledge_recycling.config import Distillation
 from knowledge_recycling.generators.latent import LatentGenerator, LatentTraining
 from knowledge_recycling.run_dir import read_rows
 
@@ -41,6 +42,12 @@ SMALL = (
     "evaluation.bootstrap_draws=1000",
     "runtime.threads=1",
 )
+
+
+def test_probes_depend_on_all_that_they_take_from_the_students_section() -> None:
+    of_the_student_alone = {"steps", "labels", "regeneration_period", "size_multiple"}
+    taken = {f"distillation.{name}" for name in set(Distillation.model_fields)}
+    assert set(pipeline.PROBE) == taken - {f"distillation.{n}" for n in of_the_student_alone}
 
 
 @pytest.fixture(scope="module")

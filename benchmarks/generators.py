@@ -1,0 +1,164 @@
+"""Compares Generators, and the parts of the latent one, by validation CAS and by time.
+
+    python -m benchmarks.generators --data DIR --sets bloodmnist_like --seeds 1
+
+On the Teacher of one run each variant trains a Generator; a probe of 600 batches learns from its
+last snapshot, un-tuned, and is judged on validation. No test data are read, so these figures may choose
+defaults. Runs that `benchmarks.utility` left in --runs lend their Teacher and Generator. What is
+finished is left alone. `--table` writes docs/results/generators.md from the result files alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import knowledge_recycling as kr
+from benchmarks import common
+from knowledge_recycling import artefacts, data, pipeline
+from knowledge_recycling.config import Config
+from knowledge_recycling.probes import Bench
+from knowledge_recycling.run_dir import write_bytes, write_json
+from knowledge_recycling.runtime import Runtime
+from knowledge_recycling.statistics import mean_interval
+from knowledge_recycling.synthesis import Parameters
+
+RESULTS = common.RESULTS / "generators"
+TABLE = common.DOCS / "generators.md"
+STEPS = 600
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "latent": (),
+    "latent, probe without blends": ("distillation.blended=0",),
+    "latent, one Gaussian a class": ("generator.component_images=1000000",),
+    "latent, no adversary": ("generator.adversary_weight=0",),
+    "latent, no texture loss": ("generator.texture_weight=0",),
+    "latent, neither": ("generator.adversary_weight=0", "generator.texture_weight=0"),
+    "latent, KL 0.001": ("generator.kl_weight=0.001",),
+    "biggan": ("generator.method=biggan",),
+    "r3gan": ("generator.method=r3gan",),
+}
+"""Words -> settings over the preset's."""
+
+
+def main() -> None:
+    """Parses the command line and runs what is missing."""
+    parser = common.parser(__doc__, ["bloodmnist_like", "pneumoniamnist", "breastmnist"])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    arguments = parser.parse_args()
+    if not arguments.table:
+        code = common.commit()
+        for seed in range(arguments.first_seed, arguments.seeds):
+            for name in arguments.sets:
+                stem = f"{name}-{arguments.preset}-s{seed}"
+                source = arguments.data / f"{name}.npz"
+                run = kr.run(
+                    source,
+                    arguments.runs / stem,
+                    preset=arguments.preset,
+                    seed=seed,
+                    until="generator",
+                )
+                for words in arguments.variants:
+                    one(run, words, RESULTS / f"{stem}.json", code)
+    write_bytes(TABLE, f"# Generators\n\n{table()}".encode())
+    sys.stdout.write(table())
+
+
+def one(run: kr.RunDir, words: str, target: Path, code: str) -> None:
+    """Adds a variant to the run's result file, unless it is there."""
+    found = json.loads(target.read_text()) if target.exists() else {"variants": {}}
+    if words in found["variants"]:
+        return
+    config = Config.load(run.path / "config.yaml")
+    path = run.path.with_name(f"{run.path.name}-generators-{list(VARIANTS).index(words)}")
+    new = kr.RunDir(path) if path.exists() else run.fork(path)
+    own = Config.resolve(
+        config.data.source, preset=config.preset, seed=config.seed, settings=VARIANTS[words]
+    )
+    pipeline.run(own, new, "generator")
+    generator = new.result("generator")
+    figures = probe(own, new)
+    found["variants"][words] = {
+        "settings": VARIANTS[words],
+        "validation": figures,
+        "seconds": generator["seconds"],
+        "warning": generator["warning"],
+        "parameters": generator["parameters"],
+        "commit": code,
+    }
+    write_json(
+        target,
+        {
+            "dataset": run.path.name.rsplit("-", 2)[0],
+            "preset": config.preset,
+            "seed": config.seed,
+            "teacher_validation": run.result("teacher")["validation"],
+            "variants": found["variants"],
+            "probe_steps": STEPS,
+            "command": f"python -m benchmarks.generators --sets {run.path.name.rsplit('-', 2)[0]}",
+            "versions": generator["versions"],
+            "machine": f"{common.processor()}, {generator['machine']}",
+            "device": generator["device"],
+            "data_sha256": run.split()["data_sha256"],
+        },
+    )
+
+
+def probe(config: Config, run: kr.RunDir) -> dict[str, float]:
+    """Accuracy, AUC and loss on validation of a probe that learned from the last snapshot."""
+    runtime = Runtime.start(config)
+    (val,) = data.load(config.data, run.split(), "val")
+    teacher = artefacts.classifier(run, "teacher", runtime)
+    snapshot = run.result("generator")["snapshots"][-1]
+    source = artefacts.source(run, snapshot, teacher, Parameters(), runtime)
+    bench = Bench.of("selection", config, run, val.images, val.labels, runtime)
+    return bench.score(source, STEPS, "generators")
+
+
+def table() -> str:
+    """Validation accuracy and AUC of the probes, less the Teacher's accuracy, and minutes."""
+    sets: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        found = json.loads(path.read_text())
+        sets.setdefault(found["dataset"], []).append(found)
+    head = (
+        "| Generator |"
+        + "".join(f" {name}, {_seeds(runs)} |" for name, runs in sets.items())
+        + "\n|---"
+        + "|---" * len(sets)
+        + "|\n"
+    )
+    teachers = [
+        f"{100 * np.mean([r['teacher_validation']['accuracy'] for r in runs]):.1f}%"
+        for runs in sets.values()
+    ]
+    rows = [f"| the Teacher | {' | '.join(teachers)} |\n"]
+    for words in VARIANTS:
+        cells = [
+            _cell([r["variants"][words] for r in runs if words in r["variants"]])
+            for runs in sets.values()
+        ]
+        rows.append(f"| {words} | {' | '.join(cells)} |\n")
+    return head + "".join(rows)
+
+
+def _seeds(runs: list[dict[str, Any]]) -> str:
+    return f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+
+
+def _cell(found: list[dict[str, Any]]) -> str:
+    if not found:
+        return "n/a"
+    accuracy = mean_interval([100 * row["validation"]["accuracy"] for row in found])
+    auc = np.mean([row["validation"]["auc"] for row in found])
+    minutes = np.median([row["seconds"] for row in found]) / 60
+    interval = f" ({accuracy.low:.1f} to {accuracy.high:.1f})" if len(found) > 1 else ""
+    return f"{accuracy.value:.1f}%{interval}, AUC {auc:.3f}, {minutes:.1f} min"
+
+
+if __name__ == "__main__":
+    main()
