@@ -3,9 +3,9 @@
     python -m benchmarks.generators --data DIR --sets bloodmnist_like --seeds 1
 
 On the Teacher of one run each variant trains a Generator; a probe of 600 batches learns from its
-last snapshot, un-tuned, and is judged on validation. No test data are read, so these figures may choose
-defaults. Runs that `benchmarks.utility` left in --runs lend their Teacher and Generator. What is
-finished is left alone. `--table` writes docs/results/generators.md from the result files alone.
+last snapshot, un-tuned, and is judged on validation. No test data are read, so these figures may
+choose defaults. Runs that `benchmarks.utility` left in --runs lend their Teacher and Generator.
+What is finished is left alone. `--table` writes docs/results/generators.md from the files alone.
 """
 
 from __future__ import annotations
