@@ -116,7 +116,7 @@ def probe(config: Config, run: kr.RunDir) -> dict[str, float]:
     snapshot = run.result("generator")["snapshots"][-1]
     source = artefacts.source(run, snapshot, teacher, Parameters(), runtime)
     bench = Bench.of("selection", config, run, val.images, val.labels, runtime)
-    return bench.score(source, STEPS, "generators")
+    return bench.score(source, STEPS, "comparison", run.path.name)
 
 
 def table() -> str:

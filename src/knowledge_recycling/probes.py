@@ -64,9 +64,19 @@ class Bench:
         return metrics.quick_look(probabilities_of(network, self.images, self.runtime), self.labels)
 
     def score(
-        self, source: Source, steps: int, purpose: str, watch: Watch | None = None, looks: int = 1
+        self,
+        source: Source,
+        steps: int,
+        look: str,
+        of: str,
+        watch: Watch | None = None,
+        looks: int = 1,
     ) -> dict[str, float]:
         """Trains a probe on `source` and returns accuracy, AUC and loss on validation.
+
+        Probes that are compared have the same first weights, classes and z (common random
+        numbers): their difference is then the sources' much more than chance. Without them a
+        short probe's first weights decide more than what it learns from.
 
         The last weights count: a best look would choose on validation a second time. Probes are
         short, so a killed one starts over.
@@ -74,11 +84,12 @@ class Bench:
         Args:
             source: of synthetic images.
             steps: length of the training.
-            purpose: names the probe; decides its randomness with the stage's seed.
+            look: what the probe is compared in; decides its randomness with the stage's seed.
+            of: what is looked at, shown with the progress.
             watch: told the look's number and figures on the way; may raise to stop the probe.
             looks: how often `watch` is told, the last time at the end.
         """
-        seed = (self.seed[0], f"{self.seed[1]}/{purpose}")
+        seed = (self.seed[0], f"{self.seed[1]}/{look}")
         torch.manual_seed(derive(*seed, "weights"))
         network = self.runtime.place(classifiers.build(**self.spec))
         stream = Stream(
@@ -107,7 +118,7 @@ class Bench:
             ),
             self.runtime,
             seed=seed,
-            label=f"probe: {purpose}",
+            label=f"probe: {look} of {of}",
             judge=judge,
             looks=looks,
         )

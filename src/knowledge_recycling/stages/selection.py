@@ -38,7 +38,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
         purpose = f"{look} of snapshot {snapshot}"
         if purpose not in scores:
             source = artefacts.source(run_dir, snapshot, teacher, Parameters(), runtime)
-            scores[purpose] = bench.score(source, steps, purpose)
+            scores[purpose] = bench.score(source, steps, look, f"snapshot {snapshot}")
             write_json(memory, scores)
         return scores[purpose]
 

@@ -125,7 +125,7 @@ class _Search:
 
         try:
             steps = self.config.tuning.steps
-            figures = self.bench.score(source, steps, f"trial {number}", watch, LOOKS)
+            figures = self.bench.score(source, steps, "first look", f"trial {number}", watch, LOOKS)
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
         else:
@@ -143,7 +143,7 @@ class _Search:
             if number not in scores:
                 source = self._with(Parameters(**{name: row[name] for name in NAMES}))
                 steps = self.config.tuning.final_steps
-                scores[number] = self.bench.score(source, steps, f"final of trial {number}")
+                scores[number] = self.bench.score(source, steps, "final look", f"trial {number}")
                 write_json(memory, scores)
             rows.append({"trial": row["trial"], **scores[number], "chosen": False})
         max(rows, key=rank)["chosen"] = True
