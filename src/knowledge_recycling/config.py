@@ -49,7 +49,7 @@ class Classifier(Section):
     """Network and optimisation of a classifier."""
 
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(5e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     shift: int = Field(2, ge=0)
     """Training images are moved by up to this many pixels, edges replicated."""
