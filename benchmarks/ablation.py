@@ -4,14 +4,12 @@
 
 (a) one fixed synthetic set under hard labels; (b) + regeneration; (c) + soft labels, which is GKD;
 then blends of images, an idea of our own; (d) + Checkpoint Optimisation; (e) + Tuning, which is the
-run itself. Runs that
-`benchmarks.utility` left in --runs are taken over, others are made. What is finished is left alone.
-`--table` writes docs/results/ablation.md from the result files alone.
+run itself. Runs that `benchmarks.utility` left in --runs are taken over, others are made. What is
+finished is left alone. `--table` writes docs/results/ablation.md from the result files alone.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -82,8 +80,7 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
 def variant(run: kr.RunDir, key: str) -> kr.RunDir:
     """A run with the same Teacher and Generator and another Student."""
     _, fields, selected = VARIANTS[key]
-    path = run.path.with_name(f"{run.path.name}-{key}")
-    new = kr.RunDir(path) if path.exists() else run.fork(path)
+    new = common.forked(run, key)
     config = Config.load(run.path / "config.yaml")
     section = config.distillation.model_copy(update=fields)
     config = config.model_copy(update={"distillation": section})
@@ -109,12 +106,8 @@ def figures(run: kr.RunDir) -> dict[str, Any]:
 
 def table() -> str:
     """Mean CAS gap of each variant over the seeds, in points, with its interval."""
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for path in sorted(RESULTS.glob("*.json")):
-        found = json.loads(path.read_text())
-        rows.setdefault((found["dataset"], found["preset"]), []).append(found)
     head = f"| set | seeds | {' | '.join(WORDS.values())} |\n{'|---' * (len(WORDS) + 2)}|\n"
-    return head + "".join(_row(name, preset, runs) for (name, preset), runs in rows.items())
+    return head + "".join(_row(*key, runs) for key, runs in common.by_set(RESULTS).items())
 
 
 def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
+
+from knowledge_recycling.run_dir import RunDir
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -31,6 +35,21 @@ def quoted(page: str, name: str, table: str) -> str:
     begin, end = f"<!-- {name} table -->", f"<!-- end of {name} table -->"
     before, rest = page.split(begin)
     return f"{before}{begin}\n{table}{end}{rest.split(end)[1]}"
+
+
+def by_set(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The result files of a folder by (dataset, preset), seeds in order."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        found.setdefault((result["dataset"], result["preset"]), []).append(result)
+    return found
+
+
+def forked(run: RunDir, suffix: str) -> RunDir:
+    """The fork `<run>-<suffix>` beside a run, made where it is not there yet."""
+    path = run.path.with_name(f"{run.path.name}-{suffix}")
+    return RunDir(path) if path.exists() else run.fork(path)
 
 
 def commit() -> str:

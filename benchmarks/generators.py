@@ -63,19 +63,18 @@ def main() -> None:
                     until="generator",
                 )
                 for words in arguments.variants:
-                    one(run, words, RESULTS / f"{stem}.json", code)
+                    one(run, name, words, RESULTS / f"{stem}.json", code)
     write_bytes(TABLE, f"# Generators\n\n{table()}".encode())
     sys.stdout.write(table())
 
 
-def one(run: kr.RunDir, words: str, target: Path, code: str) -> None:
+def one(run: kr.RunDir, name: str, words: str, target: Path, code: str) -> None:
     """Adds a variant to the run's result file, unless it is there."""
     found = json.loads(target.read_text()) if target.exists() else {"variants": {}}
     if words in found["variants"]:
         return
     config = Config.load(run.path / "config.yaml")
-    path = run.path.with_name(f"{run.path.name}-generators-{list(VARIANTS).index(words)}")
-    new = kr.RunDir(path) if path.exists() else run.fork(path)
+    new = common.forked(run, f"generators-{list(VARIANTS).index(words)}")
     own = Config.resolve(
         config.data.source, preset=config.preset, seed=config.seed, settings=VARIANTS[words]
     )
@@ -93,13 +92,13 @@ def one(run: kr.RunDir, words: str, target: Path, code: str) -> None:
     write_json(
         target,
         {
-            "dataset": run.path.name.rsplit("-", 2)[0],
+            "dataset": name,
             "preset": config.preset,
             "seed": config.seed,
             "teacher_validation": run.result("teacher")["validation"],
             "variants": found["variants"],
             "probe_steps": STEPS,
-            "command": f"python -m benchmarks.generators --sets {run.path.name.rsplit('-', 2)[0]}",
+            "command": f"python -m benchmarks.generators --sets {name}",
             "versions": generator["versions"],
             "machine": f"{common.processor()}, {generator['machine']}",
             "device": generator["device"],
@@ -121,13 +120,10 @@ def probe(config: Config, run: kr.RunDir) -> dict[str, float]:
 
 def table() -> str:
     """Validation accuracy and AUC of the probes, less the Teacher's accuracy, and minutes."""
-    sets: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(RESULTS.glob("*.json")):
-        found = json.loads(path.read_text())
-        sets.setdefault(found["dataset"], []).append(found)
+    sets = common.by_set(RESULTS)
     head = (
         "| Generator |"
-        + "".join(f" {name}, {_seeds(runs)} |" for name, runs in sets.items())
+        + "".join(f" {name}, {preset}, {_seeds(runs)} |" for (name, preset), runs in sets.items())
         + "\n|---"
         + "|---" * len(sets)
         + "|\n"

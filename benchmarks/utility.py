@@ -9,7 +9,6 @@ tables that README.md and docs/results quote, from the result files alone.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -95,15 +94,11 @@ def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
 
 def table() -> str:
     """The result files as a Markdown table, one row a set and preset."""
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for path in sorted(RESULTS.glob("*.json")):
-        found = json.loads(path.read_text())
-        rows.setdefault((found["dataset"], found["preset"]), []).append(found)
     head = (
         "| set | preset | seeds | published accuracy | Teacher accuracy / AUC | "
         "Student accuracy / AUC | CAS gap, points | minutes | peak memory |\n" + "|---" * 9 + "|\n"
     )
-    return head + "".join(_row(*key, runs) for key, runs in sorted(rows.items()))
+    return head + "".join(_row(*key, runs) for key, runs in sorted(common.by_set(RESULTS).items()))
 
 
 def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:

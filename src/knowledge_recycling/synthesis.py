@@ -85,7 +85,7 @@ class Source:
         with self._seeded(seed):
             chunks = [self._sample(chunk) for chunk in classes.split(CHUNK)]
         images, logits, drawn, kept = (list(column) for column in zip(*chunks, strict=True))
-        targets = (torch.cat(logits) / self.parameters.temperature).softmax(1)
+        targets = self._soften(torch.cat(logits))
         return SyntheticSet(torch.cat(images), classes, targets, sum(kept) / sum(drawn))
 
     @contextlib.contextmanager
@@ -141,7 +141,10 @@ class Source:
         """The Teacher's softmax (n, C) at the temperature, of images (n, c, h, w) in -1..1."""
         with self.runtime.autocast():
             logits = self.teacher(images.contiguous(memory_format=torch.channels_last))
-        return (logits.float() / self.parameters.temperature).softmax(1)
+        return self._soften(logits.float())
+
+    def _soften(self, logits: Tensor) -> Tensor:
+        return (logits / self.parameters.temperature).softmax(1)
 
     def _confidence(self, logits: Tensor, classes: Tensor) -> Tensor:
         return logits.softmax(1).gather(1, classes[:, None])[:, 0]

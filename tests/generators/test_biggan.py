@@ -5,12 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from knowledge_recycling.generators.biggan import (
-    ClassConditionalNorm,
-    Discriminator,
-    hinge_discriminator,
-    hinge_generator,
-)
+from knowledge_recycling.generators.adversarial import hinge_discriminator, hinge_generator
+from knowledge_recycling.generators.biggan import ClassConditionalNorm, Discriminator
 
 
 def test_class_conditional_norm_equals_naive_affine() -> None:

@@ -1,4 +1,4 @@
-"""What adversarial methods share: grids from the coarsest to the image, and the update."""
+"""What adversarial methods share: grids from coarse to fine, the update, the hinge loss."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from knowledge_recycling import config
 from knowledge_recycling.errors import KRError
@@ -159,11 +160,11 @@ class AdversarialTraining:
         done = int(self.average.n_averaged) * self.config.discriminator_steps
         for update in range(done, done + self.config.discriminator_steps):
             losses = self.discriminator_losses(images, labels, update)
-            _descend(torch.stack([*losses.values()]).sum(), self.discriminator_optimiser)
+            descend(torch.stack([*losses.values()]).sum(), self.discriminator_optimiser)
         self.discriminator.requires_grad_(False)
         with self.autocast():
             loss = self.generator_loss(images, labels)
-        _descend(loss, self.generator_optimiser)
+        descend(loss, self.generator_optimiser)
         self.discriminator.requires_grad_(True)
         self.average.update_parameters(self.generator)
         return {name: value.detach() for name, value in {"generator": loss, **losses}.items()}
@@ -211,7 +212,26 @@ _OPTIMISERS = ("generator_optimiser", "discriminator_optimiser")
 _STATE = ("generator", "discriminator", "average", *_OPTIMISERS)
 
 
-def _descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
+def descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
+    """One step of the optimiser down the loss, 0-d."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """L_D = E[max(0, 1 - D(x, y))] + E[max(0, 1 + D(G(z, y), y))].
+
+    Args:
+        real: (n,), D(x, y).
+        fake: (m,), D(G(z, y), y).
+
+    Returns:
+        0-d loss, at least 0; 2 where D says nothing (all scores 0).
+    """
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def hinge_generator(fake: Tensor) -> Tensor:
+    """L_G = -E[D(G(z, y), y)], for scores (n,); 0-d."""
+    return -fake.mean()

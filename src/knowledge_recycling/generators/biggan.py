@@ -24,6 +24,8 @@ from knowledge_recycling.generators.adversarial import (
     AdversarialTraining,
     GridGenerator,
     grid,
+    hinge_discriminator,
+    hinge_generator,
     pyramid,
 )
 
@@ -148,24 +150,6 @@ def _orthogonal(module: nn.Module) -> None:
         nn.init.orthogonal_(module.weight)
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """L_D = E[max(0, 1 - D(x, y))] + E[max(0, 1 + D(G(z, y), y))].
-
-    Args:
-        real: (n,), D(x, y).
-        fake: (m,), D(G(z, y), y).
-
-    Returns:
-        0-d loss, at least 0; 2 where D says nothing (all scores 0).
-    """
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-
-
-def hinge_generator(fake: Tensor) -> Tensor:
-    """L_G = -E[D(G(z, y), y)], for scores (n,); 0-d."""
-    return -fake.mean()
 
 
 class BigGANTraining(AdversarialTraining):

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from knowledge_recycling.generators.adversarial import descend, hinge_discriminator
+
 WIDTH = 32
 LEARNING_RATE = 1e-3
 
@@ -59,10 +61,8 @@ class PatchAdversary:
         """One update of A on images (n, c, h, w) each in -1..1; returns its loss."""
         self.network.requires_grad_(True)
         judged, fooled = self._judge(torch.cat([real, made.detach()])).split(len(real))
-        loss = (1 - judged).relu().mean() + (1 + fooled).relu().mean()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
+        loss = hinge_discriminator(judged, fooled)
+        descend(loss, self.optimiser)
         return loss.detach()
 
     def _judge(self, images: Tensor) -> Tensor:
