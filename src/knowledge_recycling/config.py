@@ -66,7 +66,7 @@ class Teacher(Classifier):
     """Channels of the ResNet's first stage; each further stage doubles them."""
     blocks: tuple[int, ...] = (1, 1, 1)
     """Residual blocks of each stage of the ResNet; every stage but the first halves the grid."""
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(1500, ge=1)
     evaluations: int = Field(20, ge=1)
     """How often the network is looked at on validation; the best look is kept."""
 
@@ -132,7 +132,7 @@ class Tuning(Section):
     final_steps: int = Field(150, ge=1)
     latent_std: tuple[float, float] = (0.8, 1.8)
     """Range searched for the latent standard deviation s of z ~ N(0, s^2 I)."""
-    temperature: tuple[float, float] = (0.5, 3.0)
+    temperature: tuple[float, float] = (1.0, 4.0)
     """Range searched for the temperature of the soft labels."""
     filter_threshold: tuple[float, float] = (0.0, 0.8)
     """Range searched for the least Teacher confidence in the wanted class that keeps a sample."""
@@ -145,11 +145,12 @@ class Distillation(Classifier):
     """As in `teacher.network`; None takes the Teacher's network, width and blocks."""
     width: int | None = Field(None, ge=4)
     blocks: tuple[int, ...] | None = None
-    steps: int = Field(2000, ge=1)
+    steps: int = Field(4000, ge=1)
     labels: Literal["soft", "hard"] = "soft"
     """The Teacher's softmax, or the class that the Generator was asked for."""
-    regeneration_period: int = Field(1, ge=0)
-    """Epochs after which the synthetic set is drawn anew; 0 keeps one fixed set."""
+    regeneration_period: int = Field(4, ge=0)
+    """Epochs after which the synthetic set is drawn anew; 0 keeps one fixed set. Drawing costs a CPU
+    as much as learning: each image seen four times leaves time for half as many steps again."""
     size_multiple: float = Field(1.0, gt=0)
     """Size of the synthetic set as a multiple of |D_train|."""
     blended: float = Field(0.5, ge=0, le=1)
@@ -381,7 +382,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "selection": {"screen_steps": 500, "finalists": 3, "final_steps": 2000},
         "tuning": {"trials": 30, "steps": 500, "finalists": 3, "final_steps": 2000},
-        "distillation": {"steps": 20000, **_GPU_CLASSIFIER},
+        "distillation": {"steps": 20000, "regeneration_period": 1, **_GPU_CLASSIFIER},
     },
 }
 """What each preset sets over the defaults."""

@@ -31,8 +31,8 @@ class Parameters:
     """s of z ~ N(0, s^2 I): GaFi's expansion trick above 1, truncation below."""
     prior: Literal["real", "balanced"] = "real"
     """Class frequencies of the synthetic set."""
-    temperature: float = 1.0
-    """Of the Teacher's softmax in the soft labels."""
+    temperature: float = 2.0
+    """Of the Teacher's softmax in the soft labels; above 1 they say more of unlikely classes."""
     filter_threshold: float = 0.0
     """Least Teacher probability of the wanted class that keeps a sample; 0 keeps all."""
 
