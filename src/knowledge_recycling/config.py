@@ -149,8 +149,8 @@ class Distillation(Classifier):
     labels: Literal["soft", "hard"] = "soft"
     """The Teacher's softmax, or the class that the Generator was asked for."""
     regeneration_period: int = Field(4, ge=0)
-    """Epochs after which the synthetic set is drawn anew; 0 keeps one fixed set. Drawing costs a CPU
-    as much as learning: each image seen four times leaves time for half as many steps again."""
+    """Epochs after which the synthetic set is drawn anew; 0 keeps one fixed set. Drawing costs a
+    CPU as much as learning: each image seen four times leaves time for half as many steps again."""
     size_multiple: float = Field(1.0, gt=0)
     """Size of the synthetic set as a multiple of |D_train|."""
     blended: float = Field(0.5, ge=0, le=1)
