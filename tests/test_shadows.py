@@ -55,7 +55,7 @@ def plan(run: kr.RunDir) -> dict[str, np.ndarray]:
 def test_each_pipeline_trains_on_its_half_of_train_and_never_on_test(audited: kr.RunDir) -> None:
     whole, found = audited.split()["indices"], plan(audited)
     for k in range(COUNT):
-        own = kr.RunDir(shadows.folder(audited, k)).split()
+        own = kr.RunDir(shadow_plan.folder(audited, k)).split()
         assert own["indices"]["train"] == found["indices"][found["membership"][k]].tolist()
         records = len(load_digits().target)
         real = {i for i in own["indices"]["train"] if i < records}
@@ -69,13 +69,13 @@ def test_each_pipeline_trains_on_its_half_of_train_and_never_on_test(audited: kr
 def test_pipelines_differ_and_models_are_dropped(audited: kr.RunDir) -> None:
     stored = []
     for k in range(COUNT):
-        folder = shadows.folder(audited, k)
+        folder = shadow_plan.folder(audited, k)
         assert not list(folder.rglob("*.safetensors"))
         with np.load(folder / "signals.npz", allow_pickle=False) as arrays:
             stored.append(arrays["teacher"])
             assert arrays["student"].shape == (5, len(plan(audited)["labels"]), 10)
     assert not any(np.array_equal(a, stored[0]) for a in stored[1:])
-    seeds = {Config.load(shadows.folder(audited, k) / "config.yaml").seed for k in range(COUNT)}
+    seeds = {Config.load(shadow_plan.folder(audited, k) / "config.yaml").seed for k in range(COUNT)}
     assert len(seeds) == COUNT
 
 
@@ -107,14 +107,14 @@ def test_the_report_reads_them_out_and_names_no_record(audited: kr.RunDir) -> No
 
 def test_only_what_is_missing_is_run_again(audited: kr.RunDir) -> None:
     config = Config.load(audited.path / "config.yaml")
-    files = [shadows.folder(audited, k) / "signals.npz" for k in range(COUNT)]
+    files = [shadow_plan.folder(audited, k) / "signals.npz" for k in range(COUNT)]
     before = [file.stat().st_mtime_ns for file in files]
     content = files[2].read_bytes()
     files[2].unlink()
     with pytest.raises(kr.KRError, match="missing; run the same `kr shadows` command again"):
         pipeline.run_stage("audit", config, audited)
     for stage in ("teacher", "generator", "distillation"):
-        (shadows.folder(audited, 2) / stage / "result.json").unlink()
+        (shadow_plan.folder(audited, 2) / stage / "result.json").unlink()
     shadows.run(audited, config, COUNT, reuse_choices=True, canaries=CANARIES)
     after = [file.stat().st_mtime_ns for file in files]
     assert [a == b for a, b in zip(before, after, strict=True)] == [k != 2 for k in range(COUNT)]
@@ -139,7 +139,7 @@ def test_shadows_of_another_pipeline_are_refused(audited: kr.RunDir, tmp_path: P
     with pytest.raises(kr.KRError, match="not of this run's pipeline .tuning: the run has chosen"):
         pipeline.run_stage("audit", config, run)
     tuning.write_text(json.dumps(tree))
-    path = shadows.folder(run, 3) / "config.yaml"
+    path = shadow_plan.folder(run, 3) / "config.yaml"
     path.write_text(path.read_text().replace("steps: 40", "steps: 41"))
     with pytest.raises(kr.KRError, match="generator.steps: 40 here, 41 there. Move that folder|41"):
         pipeline.run_stage("audit", config, run)
@@ -164,7 +164,7 @@ def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None
     config = Config.load(run.path / "config.yaml")
     shadow_plan.draw(run, config, COUNT, reuse_choices=False, canary_count=0)
     shadows.one(run.path, 1, 1, reuse_choices=False, keep_models=True)
-    own = kr.RunDir(shadows.folder(run, 1))
+    own = kr.RunDir(shadow_plan.folder(run, 1))
     assert "taken_over" not in own.result("tuning")
     assert (own.path / "distillation" / "network.safetensors").exists()
 

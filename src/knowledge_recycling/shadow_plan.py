@@ -104,6 +104,11 @@ def draw(
     return Plan.load(run_dir, config)
 
 
+def folder(run_dir: RunDir, k: int) -> Path:
+    """The run directory of shadow k."""
+    return _folder(run_dir) / f"{k:02d}"
+
+
 def _folder(run_dir: RunDir) -> Path:
     return run_dir.path / "shadows"
 

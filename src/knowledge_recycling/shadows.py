@@ -23,7 +23,7 @@ from knowledge_recycling.config import Config
 from knowledge_recycling.progress import clock
 from knowledge_recycling.run_dir import RunDir, write_json, write_npz
 from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.shadow_plan import Plan
+from knowledge_recycling.shadow_plan import Plan, folder
 from knowledge_recycling.synthesis import Parameters
 
 LAST = "distillation"
@@ -71,11 +71,6 @@ def run(
                 f"shadow {k} of {count}: done in {clock(seconds)}, about {clock(left)} and "
                 f"{_bytes(folder(run_dir, k)) * (len(todo) - done) / 2**20:.0f} MiB to go",
             )
-
-
-def folder(run_dir: RunDir, k: int) -> Path:
-    """The run directory of shadow k."""
-    return run_dir.path / "shadows" / f"{k:02d}"
 
 
 def _announce(run_dir: RunDir, todo: int, count: int, workers: int, reuse_choices: bool) -> None:

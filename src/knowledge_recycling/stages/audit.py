@@ -8,7 +8,6 @@ trusted, where `kr shadows` has run: whole pipelines on random halves of the tra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,20 +106,20 @@ def _shadows(
     config: Config, run_dir: RunDir, runtime: Runtime
 ) -> tuple[Verdict, dict[str, Any], list[int]]:
     """Verdict, what result.json says beside it, and the most exposed records' positions."""
-    folder = run_dir.path / "shadows"
     plan = Plan.load(run_dir, config)
     ordinary = plan.kind == 0
     pool = plan.pool()
-    for k in range(len(plan.membership)):
-        _check_same_pipeline(run_dir, plan, RunDir(folder / f"{k:02d}"))
-    phi = _signals(folder, plan)
+    shadows = [RunDir(shadow_plan.folder(run_dir, k)) for k in range(len(plan.membership))]
+    for shadow in shadows:
+        _check_same_pipeline(run_dir, plan, shadow)
+    phi = _signals(shadows, plan)
     own = {channel: phi[channel][:, ordinary] for channel in CHANNELS}
     membership = plan.membership[:, ordinary]
     options: dict[str, Any] = {"draws": config.audit.bootstrap_draws, "seed": config.seed}
     groups = None if pool.groups is None else pool.groups[ordinary]
     features = signals.blind_features(runtime.images(pool.images[ordinary]))
     verdict = judge(own, membership, groups, features, pool.labels[ordinary], **options)
-    times = [read_json(folder / f"{k:02d}" / "seconds.json") for k in range(len(membership))]
+    times = [read_json(shadow.path / "seconds.json") for shadow in shadows]
     about = {
         "count": len(membership),
         "pool": int(ordinary.sum()),
@@ -160,11 +159,11 @@ def _check_same_pipeline(run_dir: RunDir, plan: Plan, shadow: RunDir) -> None:
         )
 
 
-def _signals(folder: Path, plan: Plan) -> dict[str, np.ndarray]:
+def _signals(shadows: list[RunDir], plan: Plan) -> dict[str, np.ndarray]:
     """Signals (K, N) of every channel, classifiers' logits as phi."""
     found: dict[str, list[np.ndarray]] = {}
-    for k in range(len(plan.membership)):
-        path = folder / f"{k:02d}" / "signals.npz"
+    for shadow in shadows:
+        path = shadow.path / "signals.npz"
         if not path.exists():
             raise KRError(f"{path}: missing; run the same `kr shadows` command again to finish")
         with np.load(path, allow_pickle=False) as stored:
