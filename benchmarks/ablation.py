@@ -58,7 +58,8 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
         return
     source = name if name == "digits" else folder / f"{name}.npz"
     run = kr.run(source, runs / stem, preset=preset, seed=seed, until="evaluation")
-    found = {key: figures(variant(run, key)) for key in VARIANTS} | {"e": figures(run)}
+    found = {key: figures(variant(run, key)) for key in VARIANTS if key != "d" or other_choice(run)}
+    found = {"d": found["blends"]} | found | {"e": figures(run)}
     evaluation = run.result("evaluation")
     write_json(
         target,
@@ -77,6 +78,11 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
     )
 
 
+def other_choice(run: kr.RunDir) -> bool:
+    """Whether Checkpoint Optimisation took another snapshot than the last, which (d) is about."""
+    return bool(run.result("selection")["snapshot"] != run.result("generator")["snapshots"][-1])
+
+
 def variant(run: kr.RunDir, key: str) -> kr.RunDir:
     """A run with the same Teacher and Generator and another Student."""
     _, fields, selected = VARIANTS[key]
@@ -87,7 +93,7 @@ def variant(run: kr.RunDir, key: str) -> kr.RunDir:
     pipeline.run(config, new, "generator")
     selection, tuning = run.result("selection"), run.result("tuning")
     if not selected:
-        selection = selection | {"snapshot": run.result("generator")["snapshots"][-1]}
+        selection |= {"snapshot": run.result("generator")["snapshots"][-1]}
     pipeline.take_over("selection", config, new, selection)
     pipeline.take_over("tuning", config, new, tuning | {"parameters": asdict(Parameters())})
     pipeline.run(config, new, "evaluation")

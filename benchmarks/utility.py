@@ -98,22 +98,34 @@ def table() -> str:
         "| set | preset | seeds | published accuracy | Teacher accuracy / AUC | "
         "Student accuracy / AUC | CAS gap, points | minutes | peak memory |\n" + "|---" * 9 + "|\n"
     )
-    return head + "".join(_row(*key, runs) for key, runs in sorted(common.by_set(RESULTS).items()))
+    sets = sorted(common.by_set(RESULTS).items())
+    rows = [_row(*key, runs) for key, runs in sets]
+    for preset in sorted({preset for (_, preset), _ in sets}):
+        gaps = [_mean(runs, "cas_gap", "value") for key, runs in sets if key[1] == preset]
+        gap = mean_interval(gaps)
+        over = f" ({gap.low:+.1f} to {gap.high:+.1f})" if len(gaps) > 1 else ""
+        rows.append(
+            f"| mean of {len(gaps)} sets | {preset} | | | | | {gap.value:+.1f}{over} | | |\n"
+        )
+    return head + "".join(rows)
+
+
+def _mean(runs: list[dict[str, Any]], of: str, figure: str) -> float:
+    return float(np.mean([run[of][figure] for run in runs]))
 
 
 def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
-    def mean(role: str, figure: str) -> float:
-        return float(np.mean([run[role][figure] for run in runs]))
-
+    """The interval of the gap is over the seeds; of a single seed, over its test images."""
     gap = mean_interval([run["cas_gap"]["value"] for run in runs])
-    interval = f" ({gap.low:+.1f} to {gap.high:+.1f})" if len(runs) > 1 else ""
+    own = runs[0]["cas_gap"]
+    low, high = (gap.low, gap.high) if len(runs) > 1 else (own["low"], own["high"])
     baseline = PUBLISHED.get(name)
     published = f"{100 * baseline:.1f}%" if baseline else "n/a"
     return (
         f"| {name} | {preset} | {len(runs)} | {published} "
-        f"| {100 * mean('teacher', 'accuracy'):.1f}% / {mean('teacher', 'auc'):.3f} "
-        f"| {100 * mean('student', 'accuracy'):.1f}% / {mean('student', 'auc'):.3f} "
-        f"| {gap.value:+.1f}{interval} "
+        f"| {100 * _mean(runs, 'teacher', 'accuracy'):.1f}% / {_mean(runs, 'teacher', 'auc'):.3f} "
+        f"| {100 * _mean(runs, 'student', 'accuracy'):.1f}% / {_mean(runs, 'student', 'auc'):.3f} "
+        f"| {gap.value:+.1f} ({low:+.1f} to {high:+.1f}) "
         f"| {np.median([run['seconds'] for run in runs]) / 60:.1f} "
         f"| {max(run['peak_memory_bytes'] for run in runs) / 2**30:.1f} GiB |\n"
     )

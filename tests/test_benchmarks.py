@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from benchmarks import common, coverage, privacy, utility
+import knowledge_recycling as kr
+from benchmarks import ablation, common, coverage, privacy, utility
+from knowledge_recycling import pipeline
+from knowledge_recycling.config import Config
+from knowledge_recycling.synthesis import Parameters
 
 TABLES: dict[str, Any] = {"utility": utility, "privacy": privacy}
 
@@ -29,3 +34,50 @@ def test_simulated_coverage_lies_between_93_and_97_percent() -> None:
     for name, interval in found["intervals"].items():
         assert interval["repeats"] >= 1000, name
         assert 0.93 <= interval["coverage"] <= 0.97, name
+
+
+SMALL = (
+    "teacher.width=4",
+    "teacher.steps=10",
+    "generator.width=4",
+    "generator.steps=20",
+    "generator.snapshots=2",
+    "selection.screen_steps=2",
+    "selection.final_steps=2",
+    "tuning.trials=1",
+    "tuning.steps=2",
+    "tuning.final_steps=2",
+    "distillation.steps=10",
+)
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
+    """A run whose choices are neither the last snapshot nor the un-tuned parameters."""
+    run = kr.run("digits", tmp_path_factory.mktemp("runs") / "digits-fast-s0", settings=SMALL)
+    config = Config.load(run.path / "config.yaml")
+    choices = {
+        "selection": {"snapshot": run.result("generator")["snapshots"][0]},
+        "tuning": {"parameters": asdict(Parameters(latent_std=1.5))},
+    }
+    for stage, choice in choices.items():
+        pipeline.take_over(stage, config, run, run.result(stage) | choice)
+    return run
+
+
+@pytest.mark.parametrize("key", ablation.VARIANTS)
+def test_a_variant_of_the_ablation_is_what_its_row_says(chosen: kr.RunDir, key: str) -> None:
+    _, fields, selected = ablation.VARIANTS[key]
+    of = ablation.variant(chosen, key).result("distillation")
+    snapshots = chosen.result("generator")["snapshots"]
+    assert of["snapshot"] == snapshots[0 if selected else -1]
+    assert of["synthesis"] == asdict(Parameters())
+    assert of["labels"] == fields.get("labels", "soft")
+    assert of["regeneration_period"] == fields.get("regeneration_period", 4)
+
+
+def test_with_the_last_snapshot_chosen_no_student_is_trained_for_it(
+    chosen: kr.RunDir,
+) -> None:
+    assert ablation.other_choice(chosen)
+    assert not ablation.other_choice(ablation.variant(chosen, "blends"))

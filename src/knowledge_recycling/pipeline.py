@@ -151,13 +151,12 @@ def _shadows_digest(run_dir: RunDir) -> str:
 
 
 def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, Any]) -> None:
-    """Gives a run another run's result of a stage, instead of running it."""
+    """Gives a run another run's result of a stage, instead of running it or in place of its own."""
     stage = STAGES[NAMES.index(name)]
     with _working(run_dir):
         inputs = run_dir.inputs(config, name, stage.needs, stage.reads)
-        if not run_dir.is_done(name, inputs):
-            run_dir.begin(name, inputs)
-            run_dir.write_result(name, result, taken_over=True)
+        run_dir.begin(name, inputs)
+        run_dir.write_result(name, result, taken_over=True)
 
 
 def _show_real(config: Config, run_dir: RunDir) -> None:
