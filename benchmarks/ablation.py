@@ -58,8 +58,7 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
         return
     source = name if name == "digits" else folder / f"{name}.npz"
     run = kr.run(source, runs / stem, preset=preset, seed=seed, until="evaluation")
-    found = {key: figures(variant(run, key)) for key in VARIANTS if key != "d" or other_choice(run)}
-    found = {"d": found["blends"]} | found | {"e": figures(run)}
+    found = {key: figures(variant(run, key)) for key in VARIANTS} | {"e": figures(run)}
     evaluation = run.result("evaluation")
     write_json(
         target,
@@ -85,6 +84,8 @@ def other_choice(run: kr.RunDir) -> bool:
 
 def variant(run: kr.RunDir, key: str) -> kr.RunDir:
     """A run with the same Teacher and Generator and another Student."""
+    if key == "d" and not other_choice(run):
+        return variant(run, "blends")  # the very same Student
     _, fields, selected = VARIANTS[key]
     new = common.forked(run, key)
     config = Config.load(run.path / "config.yaml")
@@ -121,8 +122,7 @@ def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
     for key in WORDS:
         gap = mean_interval([run["variants"][key]["cas_gap"]["value"] for run in runs])
         auc = np.mean([run["variants"][key]["student"]["auc"] for run in runs])
-        interval = f" ({gap.low:+.1f} to {gap.high:+.1f})" if len(runs) > 1 else ""
-        cells.append(f"{gap.value:+.1f}{interval}, AUC {auc:.3f}")
+        cells.append(f"{common.points(gap)}, AUC {auc:.3f}")
     return f"| {name}, {preset} | {len(runs)} | {' | '.join(cells)} |\n"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from knowledge_recycling.run_dir import RunDir
+from knowledge_recycling.statistics import Estimate
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -44,6 +46,12 @@ def by_set(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
         result = json.loads(path.read_text())
         found.setdefault((result["dataset"], result["preset"]), []).append(result)
     return found
+
+
+def points(gap: Estimate) -> str:
+    """A gap in points with its interval, which a mean of one value does not have."""
+    interval = f" ({gap.low:+.1f} to {gap.high:+.1f})" if math.isfinite(gap.low) else ""
+    return f"{gap.value:+.1f}{interval}"
 
 
 def forked(run: RunDir, suffix: str) -> RunDir:

@@ -19,7 +19,7 @@ import knowledge_recycling as kr
 from benchmarks import common
 from knowledge_recycling import pipeline
 from knowledge_recycling.run_dir import write_bytes, write_json
-from knowledge_recycling.statistics import mean_interval
+from knowledge_recycling.statistics import Estimate, mean_interval
 
 RESULTS = common.RESULTS / "utility"
 TABLE = common.DOCS / "utility.md"
@@ -102,11 +102,8 @@ def table() -> str:
     rows = [_row(*key, runs) for key, runs in sets]
     for preset in sorted({preset for (_, preset), _ in sets}):
         gaps = [_mean(runs, "cas_gap", "value") for key, runs in sets if key[1] == preset]
-        gap = mean_interval(gaps)
-        over = f" ({gap.low:+.1f} to {gap.high:+.1f})" if len(gaps) > 1 else ""
-        rows.append(
-            f"| mean of {len(gaps)} sets | {preset} | | | | | {gap.value:+.1f}{over} | | |\n"
-        )
+        gap = common.points(mean_interval(gaps))
+        rows.append(f"| mean of {len(gaps)} sets | {preset} | | | | | {gap} | | |\n")
     return head + "".join(rows)
 
 
@@ -116,16 +113,15 @@ def _mean(runs: list[dict[str, Any]], of: str, figure: str) -> float:
 
 def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
     """The interval of the gap is over the seeds; of a single seed, over its test images."""
-    gap = mean_interval([run["cas_gap"]["value"] for run in runs])
-    own = runs[0]["cas_gap"]
-    low, high = (gap.low, gap.high) if len(runs) > 1 else (own["low"], own["high"])
+    gaps = [Estimate(**run["cas_gap"]) for run in runs]
+    gap = mean_interval([gap.value for gap in gaps]) if len(gaps) > 1 else gaps[0]
     baseline = PUBLISHED.get(name)
     published = f"{100 * baseline:.1f}%" if baseline else "n/a"
     return (
         f"| {name} | {preset} | {len(runs)} | {published} "
         f"| {100 * _mean(runs, 'teacher', 'accuracy'):.1f}% / {_mean(runs, 'teacher', 'auc'):.3f} "
         f"| {100 * _mean(runs, 'student', 'accuracy'):.1f}% / {_mean(runs, 'student', 'auc'):.3f} "
-        f"| {gap.value:+.1f} ({low:+.1f} to {high:+.1f}) "
+        f"| {common.points(gap)} "
         f"| {np.median([run['seconds'] for run in runs]) / 60:.1f} "
         f"| {max(run['peak_memory_bytes'] for run in runs) / 2**30:.1f} GiB |\n"
     )

@@ -54,7 +54,8 @@ SMALL = (
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
     """A run whose choices are neither the last snapshot nor the un-tuned parameters."""
-    run = kr.run("digits", tmp_path_factory.mktemp("runs") / "digits-fast-s0", settings=SMALL)
+    path = tmp_path_factory.mktemp("runs") / "digits-fast-s0"
+    run = kr.run("digits", path, settings=SMALL, until="tuning")
     config = Config.load(run.path / "config.yaml")
     choices = {
         "selection": {"snapshot": run.result("generator")["snapshots"][0]},
@@ -80,4 +81,6 @@ def test_with_the_last_snapshot_chosen_no_student_is_trained_for_it(
     chosen: kr.RunDir,
 ) -> None:
     assert ablation.other_choice(chosen)
-    assert not ablation.other_choice(ablation.variant(chosen, "blends"))
+    last = ablation.variant(chosen, "blends")
+    assert not ablation.other_choice(last)
+    assert ablation.variant(last, "d").path == ablation.variant(last, "blends").path
