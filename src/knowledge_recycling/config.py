@@ -67,8 +67,9 @@ class Teacher(Classifier):
     blocks: tuple[int, ...] = (1, 1, 1)
     """Residual blocks of each stage of the ResNet; every stage but the first halves the grid."""
     steps: int = Field(1500, ge=1)
+    weight_decay: float = Field(0.5, ge=0)
     evaluations: int = Field(20, ge=1)
-    """How often the network is looked at on validation; the best look is kept."""
+    """How often the network is looked at on validation, for its curve alone."""
 
 
 class Generator(Section):

@@ -102,7 +102,7 @@ def _teacher(run: Path, rng: np.random.Generator) -> dict[str, Any]:
             }
     _rows(run / "teacher" / "metrics.jsonl", rows)
     validation = {k: 0.9 for k in ("accuracy", "auc", "balanced_accuracy", "f1_macro", "ece")}
-    return {"parameters": 123456, "best_step": 381, "steps": 400, "validation": validation}
+    return {"parameters": 123456, "steps": 400, "validation": validation}
 
 
 def _generator(run: Path, rng: np.random.Generator, warning: str | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,15 +36,6 @@ class Recipe:
     """tau of the soft labels: the network's own logits are divided by it as well."""
 
 
-@dataclass
-class Best:
-    """The best look on validation so far."""
-
-    step: int
-    figures: dict[str, float]
-    state: dict[str, Tensor]
-
-
 def fit(
     network: nn.Module,
     batches: Batches,
@@ -58,7 +48,7 @@ def fit(
     metrics: Callable[[int], Metrics] | None = None,
     judge: Judge | None = None,
     looks: int = 1,
-) -> Best | None:
+) -> None:
     """Minimises the cross-entropy to the targets with AdamW under a cosine schedule.
 
     L = -(1/n) sum_i sum_c t_ic log softmax(f(x_i) / tau)_c, where t is one-hot or a soft label of
@@ -66,8 +56,7 @@ def fit(
     temperature 1, is as sure as the Teacher is, and not tau times less.
 
     Args:
-        network: trained in place, on `runtime.device`; left in eval mode with the last weights,
-            or with the best look's where there is a judge.
+        network: trained in place, on `runtime.device`; left in eval mode with the last weights.
         batches: the data.
         recipe: steps, learning rate, weight decay.
         runtime: device and precision.
@@ -75,11 +64,8 @@ def fit(
         label: shown with the progress.
         checkpoint: where to resume from and save to.
         metrics: opens the log of losses and looks, given the step to resume from.
-        judge: looks at the network on validation.
+        judge: looks at the network on validation, for the log; it changes nothing.
         looks: how often the judge looks, evenly spaced; the last look is after the last step.
-
-    Returns:
-        The best look (highest accuracy, lowest loss among equals), or None without a judge.
 
     Raises:
         KRError: the loss is no longer a number.
@@ -88,7 +74,7 @@ def fit(
         _decayed(network, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.99)
     )
     saved = checkpoint.restore() if checkpoint else None
-    start, best = _restore(saved, network, optimiser)
+    start = _restore(saved, network, optimiser)
     log = metrics(start) if metrics else None
     look_at = {round((i + 1) * recipe.steps / looks) - 1 for i in range(looks)}
     every = max(1, recipe.steps // 200)
@@ -100,19 +86,14 @@ def fit(
             row = {"loss": loss.item(), "learning_rate": learning_rate(recipe, step)}
             _check_finite(row["loss"], step, label)
         if judge and step in look_at:
-            figures = judge(network.eval())
-            row |= {f"val_{name}": value for name, value in figures.items()}
-            best = _better(best, Best(step + 1, figures, _copied(network)))
+            row |= {f"val_{name}": value for name, value in judge(network.eval()).items()}
         if log and row:
             log.write(step=step, **row)
         if checkpoint:
-            checkpoint.offer(partial(_state, step + 1, network, optimiser, best))
+            checkpoint.offer(partial(_state, step + 1, network, optimiser))
     if log:
         log.close()
-    if best:
-        network.load_state_dict(best.state)
     network.eval()
-    return best
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -166,33 +147,16 @@ def _check_finite(loss: float, step: int, label: str) -> None:
         )
 
 
-def _better(best: Best | None, new: Best) -> Best:
-    def rank(look: Best) -> tuple[float, float]:
-        return look.figures["accuracy"], -look.figures["loss"]
-
-    return new if best is None or rank(new) > rank(best) else best
-
-
-def _copied(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-
-
-def _state(
-    step: int, network: nn.Module, optimiser: torch.optim.Optimizer, best: Best | None
-) -> dict[str, Any]:
-    return {
-        "step": step,
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "best": copy.copy(vars(best)) if best else None,
-    }
+def _state(step: int, network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    return {"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict()}
 
 
 def _restore(
     saved: dict[str, Any] | None, network: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[int, Best | None]:
+) -> int:
     if saved is None:
-        return 0, None
+        return 0
     network.load_state_dict(saved["network"])
     optimiser.load_state_dict(saved["optimiser"])
-    return saved["step"], Best(**saved["best"]) if saved["best"] else None
+    step: int = saved["step"]
+    return step

@@ -76,7 +76,7 @@ def learning(results: Results, show_real: bool) -> Chapter:
     ]
     if not pictures:
         return _not_run("learning", "Learning curves", "Teacher")
-    intro = "Pale: as logged. Strong: moving mean. The dotted line marks the step that was kept."
+    intro = "Pale: as logged. Strong: moving mean. Dotted: the chosen snapshot."
     return Chapter("learning", "Learning curves", [Text(intro), Gallery(pictures)])
 
 
@@ -87,9 +87,9 @@ def _teacher_curves(results: Results) -> Picture | None:
     panels = {"loss": "training loss", "val_loss": "validation loss", "val_accuracy": "accuracy"}
     panels["val_accuracy"] = "validation accuracy"
     panels = {key: title for key, title in panels.items() if any(key in row for row in rows)}
-    png = figures.curves(rows, panels, figures.TEACHER, result["best_step"])
-    best = percent(result["validation"]["accuracy"])
-    caption = f"Best look at step {count(result['best_step'])}: {best} on validation."
+    png = figures.curves(rows, panels, figures.TEACHER)
+    last = percent(result["validation"]["accuracy"])
+    caption = f"{last} on validation after {count(result['steps'])} steps."
     return Picture("learning_teacher", png, f"Teacher's curves. {caption}", "Teacher", caption)
 
 

@@ -103,7 +103,7 @@ def curves(
         rows: rows of a metrics.jsonl.
         panels: the metric of each panel, from its key to its title.
         colour: of the curves.
-        mark: a step to set off in every panel, such as the best one.
+        mark: a step to set off in every panel, such as the chosen snapshot's.
     """
 
     def paint(figure: Figure) -> None:

@@ -1,4 +1,4 @@
-"""Stage 1: the Teacher Classifier T, trained on D_train; the best look on validation is kept."""
+"""Stage 1: the Teacher Classifier T, trained on D_train; the last weights are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ class Result:
 
     parameters: int
     steps: int
-    best_step: int
     validation: dict[str, Any]
 
 
@@ -64,7 +63,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     def judge(network: nn.Module) -> dict[str, float]:
         return metrics.quick_look(probabilities_of(network, val_images, runtime), val.labels)
 
-    best = fit(
+    fit(
         network,
         batches,
         Recipe(config.teacher.steps, config.teacher.learning_rate, config.teacher.weight_decay),
@@ -76,12 +75,10 @@ def run(config: Config, run_dir: RunDir) -> Result:
         judge=judge,
         looks=config.teacher.evaluations,
     )
-    assert best is not None
     classifiers.save(folder / "network", network, spec)
     return Result(
         parameters=sum(p.numel() for p in network.parameters()),
         steps=config.teacher.steps,
-        best_step=best.step,
         validation=_validation(network, val_images, val.labels, runtime),
     )
 
