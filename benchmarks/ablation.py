@@ -43,14 +43,15 @@ def main() -> None:
     """Parses the command line and runs what is missing."""
     arguments = common.parser(__doc__, ["breastmnist", "pneumoniamnist"]).parse_args()
     if not arguments.table:
+        code = common.commit()
         for seed in range(arguments.first_seed, arguments.seeds):
             for name in arguments.sets:
-                one(arguments.data, name, arguments.preset, seed, arguments.runs)
+                one(arguments.data, name, arguments.preset, seed, arguments.runs, code)
     write_bytes(TABLE, f"# Ablation\n\n{table()}".encode())
     sys.stdout.write(table())
 
 
-def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
+def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) -> None:
     """Trains a Student for each variant, unless the result file is there."""
     stem = f"{name}-{preset}-s{seed}"
     target = RESULTS / f"{stem}.json"
@@ -68,11 +69,10 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path) -> None:
             "seed": seed,
             "teacher": {key: evaluation["teacher"][key] for key in ("accuracy", "auc")},
             "variants": found,
-            "command": f"python -m benchmarks.ablation --sets {name} --preset {preset}",
-            "commit": common.commit(),
-            "versions": evaluation["versions"],
-            "machine": f"{common.processor()}, {evaluation['machine']}",
-            "data_sha256": run.split()["data_sha256"],
+            "commit": code,
+            **common.origin(
+                run, evaluation, f"python -m benchmarks.ablation --sets {name} --preset {preset}"
+            ),
         },
     )
 

@@ -60,6 +60,17 @@ def forked(run: RunDir, suffix: str) -> RunDir:
     return RunDir(path) if path.exists() else run.fork(path)
 
 
+def origin(run: RunDir, result: dict[str, Any], command: str) -> dict[str, Any]:
+    """How a stage's result came about: what to type, versions, machine, data."""
+    return {
+        "command": command,
+        "versions": result["versions"],
+        "machine": f"{processor()}, {result['machine']}",
+        "device": result["device"],
+        "data_sha256": run.split()["data_sha256"],
+    }
+
+
 def commit() -> str:
     """The commit that is checked out, marked when files have changed since."""
     return subprocess.run(

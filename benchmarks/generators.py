@@ -98,11 +98,7 @@ def one(run: kr.RunDir, name: str, words: str, target: Path, code: str) -> None:
             "teacher_validation": run.result("teacher")["validation"],
             "variants": found["variants"],
             "probe_steps": STEPS,
-            "command": f"python -m benchmarks.generators --sets {name}",
-            "versions": generator["versions"],
-            "machine": f"{common.processor()}, {generator['machine']}",
-            "device": generator["device"],
-            "data_sha256": run.split()["data_sha256"],
+            **common.origin(run, generator, f"python -m benchmarks.generators --sets {name}"),
         },
     )
 

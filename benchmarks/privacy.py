@@ -135,12 +135,8 @@ def record(run: kr.RunDir, name: str) -> dict[str, Any]:
         },
         "canary_arm": about["canaries"],
         "scaling": json.loads(SCALING.read_text()) if SCALING.exists() else None,
-        "command": f"python -m benchmarks.privacy --sets {name}",
         "audit_commit": common.commit(),
-        "versions": evaluation["versions"],
-        "machine": f"{common.processor()}, {evaluation['machine']}",
-        "device": evaluation["device"],
-        "data_sha256": run.split()["data_sha256"],
+        **common.origin(run, evaluation, f"python -m benchmarks.privacy --sets {name}"),
     }
 
 

@@ -83,12 +83,10 @@ def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
         "stage_seconds": {stage: result["seconds"] for stage, result in results.items()},
         "resumed": [stage for stage, result in results.items() if result["resumed"]],
         "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results.values()),
-        "command": f"python -m benchmarks.utility --sets {name} --preset {preset}",
-        "versions": evaluation["versions"],
-        "machine": f"{common.processor()}, {evaluation['machine']}",
-        "device": evaluation["device"],
         "training_precision": results["teacher"]["precision"],
-        "data_sha256": run.split()["data_sha256"],
+        **common.origin(
+            run, evaluation, f"python -m benchmarks.utility --sets {name} --preset {preset}"
+        ),
     }
 
 
