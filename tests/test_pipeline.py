@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 import knowledge_recycling as kr
-from knowledge_recycling import pipeline
+from knowledge_recycling import generators, pipeline
 from knowledge_recycling.config import Distillation
 from knowledge_recycling.generators.latent import LatentGenerator, LatentTraining
 from knowledge_recycling.run_dir import read_rows
@@ -227,6 +227,13 @@ def test_arrays_from_python(tmp_path: Path) -> None:
     assert run.result("generator")["snapshots"] == [75, 100]
     split = run.split()
     assert (split["channels"], split["class_names"]) == (3, ["none", "one", "two"])
+
+
+def test_the_generators_of_a_mixture_are_not_each_others_copies(finished: kr.RunDir) -> None:
+    mixture = generators.load(finished.path / "generator" / "snapshots" / "000100")
+    first, second = mixture.generators
+    z, labels = torch.zeros(10, mixture.latent_dim), torch.arange(10)
+    assert not torch.allclose(first(z, labels), second(z, labels), atol=0.05)
 
 
 def test_a_generator_that_makes_one_image_is_noticed(

@@ -76,6 +76,8 @@ class Generator(Section):
     """Stage 2: the class-conditional Generator G(z, y)."""
 
     method: Literal["latent", "biggan", "r3gan"] = "latent"
+    count: int = Field(2, ge=1)
+    """Generators that are trained, each from a seed of its own, and mixed as one source."""
     width: int = Field(16, ge=4)
     """Channels at the finest grid; coarser grids double them."""
     steps: int = Field(1500, ge=1)
@@ -373,6 +375,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "teacher": {"width": 64, "blocks": (2, 2, 2, 2), "steps": 6000, **_GPU_CLASSIFIER},
         "generator": {
             "method": "biggan",
+            "count": 1,
             "width": 64,
             "steps": 30000,
             "batch_size": 128,

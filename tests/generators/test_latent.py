@@ -198,7 +198,7 @@ def test_a_snapshot_comes_back_from_disk(tmp_path: Path) -> None:
     made = training()
     made.step(images().float() / 127.5 - 1, torch.zeros(12), 0.0)
     snapshot = made.snapshot(images(), torch.arange(12) % 3)
-    generators.save(tmp_path / "000001", "latent", snapshot)
+    generators.save(tmp_path / "000001", "latent", [snapshot])
     loaded = generators.load(tmp_path / "000001")
     z, labels = torch.randn(3, snapshot.latent_dim), torch.tensor([0, 1, 2])
     assert torch.equal(loaded(z, labels), snapshot(z, labels))

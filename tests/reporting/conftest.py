@@ -117,7 +117,13 @@ def _generator(run: Path, rng: np.random.Generator, warning: str | None) -> dict
     ]
     _rows(run / "generator" / "metrics.jsonl", rows)
     snapshots = [400, 600, 800, 1000]
-    result = {"method": "latent", "parameters": 654321, "steps": 1000, "snapshots": snapshots}
+    result = {
+        "method": "latent",
+        "count": 2,
+        "parameters": 654321,
+        "steps": 1000,
+        "snapshots": snapshots,
+    }
     return result | {"warning": warning}
 
 

@@ -8,18 +8,22 @@ Each file has a network and its training, with the same small interface:
   `step(images, labels, progress)` -> losses, `snapshot(images, labels)` -> G with averaged
   weights, `state_dict()` and `load_state_dict()` for an exact resumption.
 
+What is drawn from is always a `Mixture`, of one Generator or more.
+
 Side lengths are g * 2^k with a base grid g of 4 to 8. `adversarial.py` holds what
 the adversarial methods have in common.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from knowledge_recycling.generators.biggan import BigGAN
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentGenerator
+from knowledge_recycling.generators.mixture import Mixture
 from knowledge_recycling.generators.r3gan import R3GAN
 from knowledge_recycling.storage import load_network, save_network
 
@@ -30,15 +34,16 @@ NETWORKS: dict[str, type[Generator]] = {
 }
 
 
-def save(path: Path, method: str, network: Generator) -> None:
-    """Writes a snapshot."""
-    save_network(path, network, {"method": method, "spec": network.spec})
+def save(path: Path, method: str, networks: Sequence[Generator]) -> None:
+    """Writes a snapshot: Generators of one method that are to be mixed."""
+    specs = [network.spec for network in networks]
+    save_network(path, Mixture(networks), {"method": method, "specs": specs})
 
 
-def load(path: Path) -> Generator:
+def load(path: Path) -> Mixture:
     """Reads a snapshot, in eval mode, on the CPU."""
 
-    def build(method: str, spec: dict[str, Any]) -> Generator:
-        return NETWORKS[method](**spec)
+    def build(method: str, specs: list[dict[str, Any]]) -> Mixture:
+        return Mixture([NETWORKS[method](**spec) for spec in specs])
 
     return load_network(path, build)

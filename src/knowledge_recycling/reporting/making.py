@@ -62,7 +62,8 @@ def _what(result: dict[str, Any]) -> str:
     """A stage's size in a few words, from those fields that it has."""
     parts = []
     if "method" in result:
-        parts.append(str(result["method"]))
+        mixed = result["count"] > 1
+        parts.append(f"{result['count']} {result['method']}, mixed" if mixed else result["method"])
     if "parameters" in result and finite(result["parameters"]) is not None:
         parts.append(f"{count(result['parameters'])} parameters")
     if "steps" in result:

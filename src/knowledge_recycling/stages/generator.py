@@ -1,4 +1,7 @@
-"""Stage 2: the class-conditional Generator G(z, y), trained on D_train; snapshots are kept."""
+"""Stage 2: the class-conditional Generator G(z, y), trained on D_train; snapshots are kept.
+
+G is a mixture of `generator.count` Generators that train side by side on batches of their own.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ class Result:
     """What generator/result.json says."""
 
     method: str
+    count: int
+    """Generators in the mixture."""
     parameters: int
+    """Of all of them."""
     steps: int
     snapshots: list[int]
     warning: str | None
@@ -71,8 +77,8 @@ def run(config: Config, run_dir: RunDir) -> Result:
     images = runtime.images(train.images)
     labels = torch.from_numpy(train.labels).to(runtime.device)
     torch.manual_seed(derive(config.seed, "generator", "weights"))
-    training = _training(config, run_dir, runtime, record)
-    loop = _Loop(config, training, images, labels, folder, runtime)
+    trainings = [_training(config, run_dir, runtime, record) for _ in range(config.generator.count)]
+    loop = _Loop(config, trainings, images, labels, folder, runtime)
     warning = loop.run()
     kept = sorted(int(path.stem) for path in (folder / "snapshots").glob("*.safetensors"))
     if not kept:
@@ -83,6 +89,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     network = generators.load(folder / "snapshots" / f"{kept[-1]:06d}")
     return Result(
         method=config.generator.method,
+        count=config.generator.count,
         parameters=sum(p.numel() for p in network.parameters()),
         steps=config.generator.steps,
         snapshots=kept,
@@ -117,7 +124,7 @@ def _training(
 @dataclass
 class _Loop:
     config: Config
-    training: Training
+    trainings: list[Training]
     images: Tensor
     labels: Tensor
     folder: Path
@@ -128,21 +135,13 @@ class _Loop:
         section = self.config.generator
         checkpoint = Checkpoint(self.folder / STATE, self.config.runtime.checkpoint_seconds)
         start, warning = self._restore(checkpoint.restore())
-        chosen = Shuffled(
-            len(self.labels),
-            section.batch_size,
-            lambda epoch: derive(self.config.seed, "generator", "order", epoch),
-            self.runtime.device,
-        )
+        orders = [self._order(number) for number in range(section.count)]
         log = Metrics(self.folder / "metrics.jsonl", start)
         at = snapshot_steps(section.steps, section.snapshots)
         every = max(1, section.steps // 200)
         for step in track(f"Generator ({section.method})", start, section.steps):
             torch.manual_seed(derive(self.config.seed, "generator", step))
-            index = chosen(step)
-            losses = self.training.step(
-                to_float(self.images[index]), self.labels[index], step / section.steps
-            )
+            losses = self._step(step, orders)
             if step % every == 0 or step + 1 in at:
                 row = {name: loss.item() for name, loss in losses.items()}
                 if not all(math.isfinite(value) for value in row.values()):
@@ -155,27 +154,51 @@ class _Loop:
         log.close()
         return warning
 
+    def _step(self, step: int, orders: list[Shuffled]) -> dict[str, Tensor]:
+        """One update of each Generator; returns their mean losses."""
+        losses = []
+        for training, order in zip(self.trainings, orders, strict=True):
+            index = order(step)
+            progress = step / self.config.generator.steps
+            losses.append(training.step(to_float(self.images[index]), self.labels[index], progress))
+        return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
+
+    def _order(self, number: int) -> Shuffled:
+        return Shuffled(
+            len(self.labels),
+            self.config.generator.batch_size,
+            lambda epoch: derive(self.config.seed, "generator", number, "order", epoch),
+            self.runtime.device,
+        )
+
     def _state(self, step: int, warning: str | None) -> dict[str, Any]:
-        return {"step": step, "warning": warning, "training": self.training.state_dict()}
+        states = [training.state_dict() for training in self.trainings]
+        return {"step": step, "warning": warning, "trainings": states}
 
     def _restore(self, saved: dict[str, Any] | None) -> tuple[int, str | None]:
         if saved is None:
             shutil.rmtree(self.folder / "snapshots", ignore_errors=True)
             return 0, None
-        self.training.load_state_dict(saved["training"])
+        for training, state in zip(self.trainings, saved["trainings"], strict=True):
+            training.load_state_dict(state)
         return saved["step"], saved["warning"]
 
     def _snapshot(self, step: int) -> str | None:
-        """Writes a snapshot, unless its samples have collapsed; returns what is wrong with it."""
-        network = self.training.snapshot(self.images, self.labels).to(self.runtime.device)
-        diversity = self._diversity(network)
+        """Writes a snapshot, unless a Generator has collapsed; returns what is wrong with it."""
+        networks = [
+            training.snapshot(self.images, self.labels).to(self.runtime.device)
+            for training in self.trainings
+        ]
+        diversities = [self._diversity(network) for network in networks]
+        # `min` would pass over what is no number.
+        diversity = min(diversities) if all(map(math.isfinite, diversities)) else math.nan
         if not math.isfinite(diversity) or diversity < COLLAPSED:
             return (
                 f"The snapshot at step {step} had collapsed (variation within a class "
                 f"{diversity:.2f} times that of the real images) and was left out."
             )
         path = self.folder / "snapshots" / f"{step:06d}"
-        generators.save(path, self.config.generator.method, network)
+        generators.save(path, self.config.generator.method, networks)
         return None
 
     @torch.no_grad()
