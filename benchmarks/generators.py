@@ -34,6 +34,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "latent": (),
     "latent, probe without blends": ("distillation.blended=0",),
     "latent, one Gaussian a class": ("generator.component_images=1000000",),
+    "latent, one Generator": ("generator.latent_channels=[8]",),
     "latent, no adversary": ("generator.adversary_weight=0",),
     "latent, no texture loss": ("generator.texture_weight=0",),
     "latent, neither": ("generator.adversary_weight=0", "generator.texture_weight=0"),

@@ -29,7 +29,7 @@ SMALL = (
     "teacher.steps=150",
     "teacher.evaluations=4",
     "generator.width=8",
-    "generator.latent_channels=4",
+    "generator.latent_channels=[4, 6]",
     "generator.steps=100",
     "generator.snapshots=2",
     "selection.screen_steps=8",
@@ -229,11 +229,14 @@ def test_arrays_from_python(tmp_path: Path) -> None:
     assert (split["channels"], split["class_names"]) == (3, ["none", "one", "two"])
 
 
-def test_the_generators_of_a_mixture_are_not_each_others_copies(finished: kr.RunDir) -> None:
+def test_each_number_of_latent_channels_makes_a_generator(finished: kr.RunDir) -> None:
     mixture = generators.load(finished.path / "generator" / "snapshots" / "000100")
-    first, second = mixture.generators
-    z, labels = torch.zeros(10, mixture.latent_dim), torch.arange(10)
-    assert not torch.allclose(first(z, labels), second(z, labels), atol=0.05)
+    made = [g for g in mixture.generators if isinstance(g, LatentGenerator)]
+    assert [g.spec["latent_channels"] for g in made] == [4, 6]
+    assert finished.result("generator")["count"] == 2
+    labels = torch.arange(10)
+    first, second = (g(torch.zeros(10, g.latent_dim), labels) for g in made)
+    assert not torch.allclose(first, second, atol=0.05)
 
 
 def test_a_generator_that_makes_one_image_is_noticed(

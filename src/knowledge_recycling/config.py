@@ -10,7 +10,7 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -76,8 +76,6 @@ class Generator(Section):
     """Stage 2: the class-conditional Generator G(z, y)."""
 
     method: Literal["latent", "biggan", "r3gan"] = "latent"
-    count: int = Field(2, ge=1)
-    """Generators that are trained, each from a seed of its own, and mixed as one source."""
     width: int = Field(16, ge=4)
     """Channels at the finest grid; coarser grids double them."""
     steps: int = Field(1500, ge=1)
@@ -88,8 +86,8 @@ class Generator(Section):
     """Averaged weights kept along training, evenly spaced over its second half."""
     averaging: float = Field(0.995, ge=0, lt=1)
     """Decay of the exponential average of the weights."""
-    latent_channels: int = Field(8, ge=1)
-    """latent: channels of the latent grid."""
+    latent_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field((8, 16), min_length=1)
+    """latent: channels of the latent grid; one Generator for each number, mixed as one source."""
     feature_weight: float = Field(1.0, ge=0)
     """latent: weight of the loss on the Teacher's features."""
     texture_weight: float = Field(2.0, ge=0)
@@ -363,7 +361,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two CPU cores, on images of 8 pixels.
     "demo": {
         "teacher": {"steps": 400},
-        "generator": {"steps": 600, "latent_channels": 4},
+        "generator": {"steps": 600, "latent_channels": (4,)},
         "selection": {"screen_steps": 60, "final_steps": 120},
         "tuning": {"trials": 6, "steps": 60, "final_steps": 120},
         "distillation": {"steps": 800},
@@ -375,7 +373,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "teacher": {"width": 64, "blocks": (2, 2, 2, 2), "steps": 6000, **_GPU_CLASSIFIER},
         "generator": {
             "method": "biggan",
-            "count": 1,
             "width": 64,
             "steps": 30000,
             "batch_size": 128,

@@ -31,8 +31,9 @@ def maps(x: Tensor) -> list[Tensor]:
 def training(size: int = 8, channels: int = 1) -> LatentTraining:
     torch.manual_seed(0)
     return LatentTraining(
-        Config(width=4, latent_channels=2),
+        Config(width=4),
         channels=channels,
+        latent_channels=2,
         classes=3,
         size=size,
         device=torch.device("cpu"),

@@ -186,6 +186,7 @@ class LatentTraining:
     Args:
         config: widths, weights of the losses, learning rate, averaging.
         channels, classes, size: shape of the data.
+        latent_channels: channels of the latent grid.
         device: where to train.
         autocast: gives the context of a forward pass.
         feature_maps: the Teacher's, images to a list of tensors; its weights are left alone.
@@ -198,6 +199,7 @@ class LatentTraining:
         channels: int,
         classes: int,
         size: int,
+        latent_channels: int,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[Any]],
         feature_maps: FeatureMaps,
@@ -209,7 +211,7 @@ class LatentTraining:
             "channels": channels,
             "size": size,
             "width": config.width,
-            "latent_channels": config.latent_channels,
+            "latent_channels": latent_channels,
         }
         self.autoencoder = nn.ModuleDict(
             {"encoder": Encoder(**self.shape), "decoder": Decoder(**self.shape)}

@@ -1,6 +1,6 @@
 """Stage 2: the class-conditional Generator G(z, y), trained on D_train; snapshots are kept.
 
-G is a mixture of `generator.count` Generators that train side by side on batches of their own.
+Where the method asks for several Generators they train side by side on batches of their own.
 """
 
 from __future__ import annotations
@@ -77,8 +77,9 @@ def run(config: Config, run_dir: RunDir) -> Result:
     images = runtime.images(train.images)
     labels = torch.from_numpy(train.labels).to(runtime.device)
     torch.manual_seed(derive(config.seed, "generator", "weights"))
-    trainings = [_training(config, run_dir, runtime, record) for _ in range(config.generator.count)]
-    loop = _Loop(config, trainings, images, labels, folder, runtime)
+    loop = _Loop(
+        config, _trainings(config, run_dir, runtime, record), images, labels, folder, runtime
+    )
     warning = loop.run()
     kept = sorted(int(path.stem) for path in (folder / "snapshots").glob("*.safetensors"))
     if not kept:
@@ -89,7 +90,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     network = generators.load(folder / "snapshots" / f"{kept[-1]:06d}")
     return Result(
         method=config.generator.method,
-        count=config.generator.count,
+        count=len(network.generators),
         parameters=sum(p.numel() for p in network.parameters()),
         steps=config.generator.steps,
         snapshots=kept,
@@ -97,28 +98,33 @@ def run(config: Config, run_dir: RunDir) -> Result:
     )
 
 
-def _training(
+def _trainings(
     config: Config, run_dir: RunDir, runtime: Runtime, record: dict[str, Any]
-) -> Training:
+) -> list[Training]:
     shape = {
         "channels": record["channels"],
         "classes": len(record["class_names"]),
         "size": record["size"],
     }
     if adversarial := ADVERSARIAL.get(config.generator.method):
-        return adversarial(
+        training = adversarial(
             config.generator, **shape, device=runtime.device, autocast=runtime.autocast
         )
+        return [training]
     teacher = classifiers.load(run_dir.path / "teacher" / "network").to(runtime.device)
     teacher.requires_grad_(False)
-    return LatentTraining(
-        config.generator,
-        **shape,
-        device=runtime.device,
-        autocast=runtime.autocast,
-        # A network of the user's own need not show its feature maps: its logits serve instead.
-        feature_maps=getattr(teacher, "feature_maps", lambda x: [teacher(x)]),
-    )
+    return [
+        LatentTraining(
+            config.generator,
+            **shape,
+            latent_channels=latent_channels,
+            device=runtime.device,
+            autocast=runtime.autocast,
+            # A network of the user's own need not show its feature maps: its logits serve instead.
+            feature_maps=getattr(teacher, "feature_maps", lambda x: [teacher(x)]),
+        )
+        for latent_channels in config.generator.latent_channels
+    ]
 
 
 @dataclass
@@ -135,7 +141,7 @@ class _Loop:
         section = self.config.generator
         checkpoint = Checkpoint(self.folder / STATE, self.config.runtime.checkpoint_seconds)
         start, warning = self._restore(checkpoint.restore())
-        orders = [self._order(number) for number in range(section.count)]
+        orders = [self._order(number) for number in range(len(self.trainings))]
         log = Metrics(self.folder / "metrics.jsonl", start)
         at = snapshot_steps(section.steps, section.snapshots)
         every = max(1, section.steps // 200)
