@@ -22,7 +22,7 @@ Batches = Callable[[int], tuple[Tensor, Tensor]]
 """step -> images (n, c, h, w) float in -1..1, targets (n,) classes or (n, C) probabilities."""
 
 Judge = Callable[[nn.Module], dict[str, float]]
-"""network -> figures on validation, `accuracy` and `loss` among them."""
+"""network -> figures on validation."""
 
 
 @dataclass(frozen=True)

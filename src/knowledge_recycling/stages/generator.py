@@ -77,9 +77,8 @@ def run(config: Config, run_dir: RunDir) -> Result:
     images = runtime.images(train.images)
     labels = torch.from_numpy(train.labels).to(runtime.device)
     torch.manual_seed(derive(config.seed, "generator", "weights"))
-    loop = _Loop(
-        config, _trainings(config, run_dir, runtime, record), images, labels, folder, runtime
-    )
+    trainings = _trainings(config, run_dir, runtime, record)
+    loop = _Loop(config, trainings, images, labels, folder, runtime)
     warning = loop.run()
     kept = sorted(int(path.stem) for path in (folder / "snapshots").glob("*.safetensors"))
     if not kept:
@@ -113,6 +112,8 @@ def _trainings(
         return [training]
     teacher = classifiers.load(run_dir.path / "teacher" / "network").to(runtime.device)
     teacher.requires_grad_(False)
+    # A network of the user's own need not show its feature maps: its logits serve instead.
+    feature_maps = getattr(teacher, "feature_maps", lambda x: [teacher(x)])
     return [
         LatentTraining(
             config.generator,
@@ -120,8 +121,7 @@ def _trainings(
             latent_channels=latent_channels,
             device=runtime.device,
             autocast=runtime.autocast,
-            # A network of the user's own need not show its feature maps: its logits serve instead.
-            feature_maps=getattr(teacher, "feature_maps", lambda x: [teacher(x)]),
+            feature_maps=feature_maps,
         )
         for latent_channels in config.generator.latent_channels
     ]
@@ -195,9 +195,7 @@ class _Loop:
             training.snapshot(self.images, self.labels).to(self.runtime.device)
             for training in self.trainings
         ]
-        diversities = [self._diversity(network) for network in networks]
-        # `min` would pass over what is no number.
-        diversity = min(diversities) if all(map(math.isfinite, diversities)) else math.nan
+        diversity = self._diversity(networks)
         if not math.isfinite(diversity) or diversity < COLLAPSED:
             return (
                 f"The snapshot at step {step} had collapsed (variation within a class "
@@ -208,17 +206,22 @@ class _Loop:
         return None
 
     @torch.no_grad()
-    def _diversity(self, network: Generator) -> float:
-        """Least ratio over the classes of synthetic to real standard deviation of the pixels."""
+    def _diversity(self, networks: list[Generator]) -> float:
+        """Least ratio of synthetic to real standard deviation of the pixels.
+
+        The least over Generators and classes; NaN where one is no number.
+        """
         ratios = []
         for y in self.labels.unique():
             real = to_float(self.images[self.labels == y])
             if len(real) < 2:
                 continue
-            z = torch.randn(DIVERSITY_SAMPLES, network.latent_dim, device=self.runtime.device)
-            with self.runtime.autocast():
-                made = network(z, y.expand(len(z))).float()
-            ratios.append(made.std(0).mean().item() / max(real.std(0).mean().item(), 1e-6))
+            spread = max(real.std(0).mean().item(), 1e-6)
+            for network in networks:
+                z = torch.randn(DIVERSITY_SAMPLES, network.latent_dim, device=self.runtime.device)
+                with self.runtime.autocast():
+                    made = network(z, y.expand(len(z))).float()
+                ratios.append(made.std(0).mean().item() / spread)
         return min(ratios, default=1.0) if all(map(math.isfinite, ratios)) else math.nan
 
 
