@@ -77,15 +77,16 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) 
     )
 
 
-def other_choice(run: kr.RunDir) -> bool:
-    """Whether Checkpoint Optimisation took another snapshot than the last, which (d) is about."""
-    return bool(run.result("selection")["snapshot"] != run.result("generator")["snapshots"][-1])
-
-
 def variant(run: kr.RunDir, key: str) -> kr.RunDir:
-    """A run with the same Teacher and Generator and another Student."""
-    if key == "d" and not other_choice(run):
-        return variant(run, "blends")  # the very same Student
+    """A run with the same Teacher and Generator and another Student.
+
+    Where Tuning kept the defaults, (d) is the run itself; where Checkpoint Optimisation kept the
+    last snapshot, the Student without it is that of (d).
+    """
+    if key == "d" and run.result("tuning")["parameters"] == asdict(Parameters()):
+        return run
+    if key == "blends" and not other_choice(run):
+        return variant(run, "d")
     _, fields, selected = VARIANTS[key]
     new = common.forked(run, key)
     config = Config.load(run.path / "config.yaml")
@@ -99,6 +100,11 @@ def variant(run: kr.RunDir, key: str) -> kr.RunDir:
     pipeline.take_over("tuning", config, new, tuning | {"parameters": asdict(Parameters())})
     pipeline.run(config, new, "evaluation")
     return new
+
+
+def other_choice(run: kr.RunDir) -> bool:
+    """Whether Checkpoint Optimisation took another snapshot than the last."""
+    return bool(run.result("selection")["snapshot"] != run.result("generator")["snapshots"][-1])
 
 
 def figures(run: kr.RunDir) -> dict[str, Any]:

@@ -69,3 +69,16 @@ def test_a_watch_is_told_every_look_and_the_last_one_counts() -> None:
     )
     assert [number for number, _ in seen] == [1, 2, 3]
     assert seen[-1][1] == figures
+
+
+def test_the_default_stays_unless_it_is_beaten_by_more_than_a_standard_error() -> None:
+    def figures(accuracy: float, auc: float = 0.9) -> dict[str, float]:
+        return {"accuracy": accuracy, "auc": auc, "loss": 0.5}
+
+    made = bench()  # 40 images: at 0.8 the standard error is 0.063
+    default = figures(0.8)
+    assert made.winner([default]) == 0
+    assert made.winner([default, figures(0.85), figures(0.86)]) == 0
+    assert made.winner([default, figures(0.875), figures(0.7)]) == 1
+    assert made.winner([default, figures(0.9), figures(0.9, auc=0.95)]) == 2
+    assert made.winner([figures(1.0), figures(1.0, auc=0.99)]) == 0

@@ -116,9 +116,9 @@ class Selection(Section):
 
     screen_steps: int = Field(60, ge=1)
     """Probe steps in the screen of all snapshots."""
-    finalists: int = Field(2, ge=1)
+    finalists: int = Field(1, ge=1)
+    """Best other snapshots that meet the last one again, in longer probes with fresh seeds."""
     final_steps: int = Field(150, ge=1)
-    """Probe steps in the longer look at the finalists."""
 
 
 class Tuning(Section):
@@ -128,7 +128,7 @@ class Tuning(Section):
     """Budget; the un-tuned default is always the first trial."""
     steps: int = Field(80, ge=1)
     """Probe steps of a trial."""
-    finalists: int = Field(2, ge=1)
+    finalists: int = Field(1, ge=1)
     """Best trials that meet the default again, in longer probes with fresh seeds."""
     final_steps: int = Field(150, ge=1)
     latent_std: tuple[float, float] = (0.8, 1.8)
@@ -146,7 +146,7 @@ class Distillation(Classifier):
     """As in `teacher.network`; None takes the Teacher's network, width and blocks."""
     width: int | None = Field(None, ge=4)
     blocks: tuple[int, ...] | None = None
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(6000, ge=1)
     labels: Literal["soft", "hard"] = "soft"
     """The Teacher's softmax, or the class that the Generator was asked for."""
     regeneration_period: int = Field(4, ge=0)

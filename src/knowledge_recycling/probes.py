@@ -6,7 +6,8 @@ validation, by which Checkpoint Optimisation and Generator Tuning choose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +124,21 @@ class Bench:
             looks=looks,
         )
         return seen[-1]
+
+    def winner(self, scores: Sequence[dict[str, float]]) -> int:
+        """Which of the probes to follow: the first, which is the default, or a better one.
+
+        Chance alone makes the best of several short probes better than the default. So it must lead
+        by more than one standard error of the default's accuracy on the validation images (after
+        the one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees).
+
+        Args:
+            scores: of probes of one look, the default's first.
+        """
+        best = max(range(len(scores)), key=lambda number: rank(scores[number]))
+        accuracy = scores[0]["accuracy"]
+        error = math.sqrt(accuracy * (1 - accuracy) / len(self.labels))
+        return best if scores[best]["accuracy"] > accuracy + error else 0
 
 
 def rank(figures: dict[str, float]) -> tuple[float, float]:

@@ -123,7 +123,8 @@ def snapshots(results: Results, show_real: bool) -> Chapter:
     table, chosen = result["table"], result["snapshot"]
     intro = (
         "Each snapshot of the Generator trained a probe on synthetic images alone; its accuracy "
-        "on real validation images (CAS) decides. All get a short screen, the best a longer look."
+        "on real validation images (CAS) decides. All get a short screen; the best meet the last, "
+        "the default, in a longer look, and replace it if they lead by more than a standard error."
     )
     head = ("Snapshot", "Screen accuracy", "AUC", "Loss", "Longer look", "AUC", "Loss")
     rows = [
@@ -173,7 +174,8 @@ def tuning(results: Results, show_real: bool) -> Chapter:
     chosen = next((row["trial"] for row in result["finalists"] if row["chosen"]), None)
     intro = (
         "With the snapshot fixed, the parameters of synthesis are searched on validation CAS. "
-        "The un-tuned setting is one of the trials and meets the best ones again in longer probes; "
+        "The un-tuned setting is one of the trials, meets the best ones again in longer probes "
+        "and stays unless one of them leads by more than a standard error; "
         f"chosen: {_setting(result['parameters'])}."
     )
     pictures = [

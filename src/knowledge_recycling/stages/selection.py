@@ -1,7 +1,7 @@
 """Stage 3: Checkpoint Optimisation: the snapshot whose synthetic data teach best is chosen.
 
-A short probe screens every snapshot; the best few get a longer one. The measure is CAS on real
-validation data, not FID.
+A short probe screens every snapshot; the best few meet the last snapshot, which is the default, in
+longer ones. The measure is CAS on real validation data, not FID.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ def run(config: Config, run_dir: RunDir) -> Result:
     table: list[dict[str, Any]] = [
         {"snapshot": s, "screen": None, "final": None} for s in snapshots
     ]
-    if len(table) > 1:
+    *others, chosen = table
+    if others:
         for row in table:
             row["screen"] = score(row["snapshot"], config.selection.screen_steps, "screen")
-        finalists = sorted(table, key=lambda row: rank(row["screen"]))
-        for row in finalists[-config.selection.finalists :]:
+        best = sorted(others, key=lambda row: rank(row["screen"]))[-config.selection.finalists :]
+        finalists = [chosen, *best]
+        for row in finalists:
             row["final"] = score(row["snapshot"], config.selection.final_steps, "final look")
-    looked_at = [row for row in table if row["final"]]
-    chosen = max(looked_at, key=lambda row: rank(row["final"])) if looked_at else table[-1]
+        chosen = finalists[bench.winner([row["final"] for row in finalists])]
     return Result(snapshot=chosen["snapshot"], table=table)

@@ -1,7 +1,8 @@
 """Stage 4: Generator Tuning: the parameters of synthesis are searched on validation CAS.
 
 The un-tuned default is always the first trial, and meets the best trials again in longer probes
-with fresh randomness: the best of many noisy trials is otherwise chosen for its luck.
+with fresh randomness: the best of many noisy trials is otherwise chosen for its luck. It stays
+unless it is beaten by more than the noise of validation.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class _Search:
                 scores[number] = self.bench.score(source, steps, "final look", f"trial {number}")
                 write_json(memory, scores)
             rows.append({"trial": row["trial"], **scores[number], "chosen": False})
-        max(rows, key=rank)["chosen"] = True
+        rows[self.bench.winner(rows)]["chosen"] = True
         return rows
 
     def _with(self, parameters: Parameters) -> Source:
