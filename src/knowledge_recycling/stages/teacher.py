@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from knowledge_recycling import classifiers, data, metrics
 from knowledge_recycling.batching import Shuffled
 from knowledge_recycling.checkpoint import Checkpoint
-from knowledge_recycling.classifiers.augmentation import augment
+from knowledge_recycling.classifiers.augmentation import augment, blend
 from knowledge_recycling.classifiers.inference import probabilities_of
 from knowledge_recycling.classifiers.training import Recipe, fit
 from knowledge_recycling.config import Config
@@ -46,9 +47,9 @@ def run(config: Config, run_dir: RunDir) -> Result:
     torch.manual_seed(derive(config.seed, "teacher", "weights"))
     network = runtime.place(classifiers.build(**spec))
     images, labels = runtime.images(train.images), torch.from_numpy(train.labels)
-    labels = labels.to(runtime.device)
+    targets = F.one_hot(labels.to(runtime.device), spec["classes"]).float()
     chosen = Shuffled(
-        len(labels),
+        len(targets),
         config.teacher.batch_size,
         lambda epoch: derive(config.seed, "teacher", "order", epoch),
         runtime.device,
@@ -56,7 +57,10 @@ def run(config: Config, run_dir: RunDir) -> Result:
 
     def batches(step: int) -> tuple[Tensor, Tensor]:
         index = chosen(step)
-        return to_float(augment(images[index], config.teacher)), labels[index]
+        seen, wanted = to_float(augment(images[index], config.teacher)), targets[index]
+        if config.teacher.mixup:
+            seen, wanted = blend(len(index), seen, wanted, alpha=config.teacher.mixup)
+        return seen, wanted
 
     val_images = runtime.images(val.images)
 
