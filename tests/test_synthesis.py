@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from knowledge_recycling.config import Classifier, Config
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.synthesis import FILTER_ROUNDS, Parameters, Source, Stream
+from knowledge_recycling.synthesis import FILTER_ROUNDS, Parameters, Source, Stream, blend
 
 RUNTIME = Runtime.start(Config(precision="fp32"))
 COUNTS = (60, 30, 10)
@@ -150,6 +150,18 @@ def test_hard_labels_are_the_classes_asked_for() -> None:
 def test_no_set_is_larger_than_the_steps_need() -> None:
     assert stream(steps=2).size == 40
     assert stream(size_multiple=3.0).size == 300
+
+
+def test_a_blend_lies_between_two_images_of_the_batch() -> None:
+    images = torch.diag(torch.arange(1.0, 7.0))[:, None, None]
+    torch.manual_seed(0)
+    blends = blend(images, 4)[:, 0, 0]
+    for number, row in enumerate(blends):
+        shares = row / torch.arange(1.0, 7.0)
+        assert shares.sum() == pytest.approx(1)
+        assert (shares > 0).sum() <= 2
+        assert shares[number] > 0
+    assert (blends > 0).sum() > 4  # some partner is another image
 
 
 def test_blends_bear_the_teachers_label_for_the_blend_itself() -> None:

@@ -68,9 +68,6 @@ class Teacher(Classifier):
     """Residual blocks of each stage of the ResNet; every stage but the first halves the grid."""
     steps: int = Field(1500, ge=1)
     weight_decay: float = Field(0.5, ge=0)
-    mixup: float = Field(0.2, ge=0)
-    """Images and labels are blended with others' in proportions from Beta(mixup, mixup)
-    (arXiv:1710.09412); 0 leaves them alone."""
     evaluations: int = Field(20, ge=1)
     """How often the network is looked at on validation, for its curve alone."""
 

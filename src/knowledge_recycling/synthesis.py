@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from knowledge_recycling.batching import Shuffled
-from knowledge_recycling.classifiers.augmentation import augment, blend
+from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.classifiers.inference import logits_of
 from knowledge_recycling.config import Classifier
 from knowledge_recycling.generators.interface import Generator
@@ -201,7 +201,7 @@ class Stream:
         images = to_float(augment(current.images[chosen], self.classifier))
         targets = (current.targets if self.labels == "soft" else current.classes)[chosen]
         if count := round(self.blended * len(images)):
-            (blends,) = blend(count, images)
+            blends = blend(images, count)
             soft = self.source.label(blends)
             return torch.cat([blends, images[count:]]), torch.cat([soft, targets[count:]])
         return images, targets
@@ -218,3 +218,19 @@ class Stream:
         epochs = -(-steps // self.batch.epoch_steps)
         sets = -(-epochs // self.period) if self.period else 1
         return sets * self.size
+
+
+def blend(images: Tensor, count: int) -> Tensor:
+    """The first `count` images, each blended with another of the batch in uniform proportion.
+
+    The Student is to be the Teacher's equal as a function, not on typical images alone, and a blend
+    lies where the Generator puts nothing (function matching: Beyer et al. 2022, arXiv:2106.05237).
+    Unlike mixup's, its label is what the Teacher says of the blend itself.
+
+    Args:
+        images: (n, c, h, w).
+        count: 1..n.
+    """
+    share = torch.rand(count, 1, 1, 1, device=images.device)
+    other = images[torch.randperm(len(images), device=images.device)[:count]]
+    return share * images[:count] + (1 - share) * other

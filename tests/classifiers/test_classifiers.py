@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from knowledge_recycling import classifiers
-from knowledge_recycling.classifiers.augmentation import augment, blend
+from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.classifiers.inference import CHUNK, features_of, logits_of
 from knowledge_recycling.classifiers.resnet import ResNet
 from knowledge_recycling.config import Classifier, Config
@@ -132,30 +132,3 @@ def test_flips_only_where_asked() -> None:
     assert all(
         torch.equal(image, images[0]) or torch.equal(image, images[0].flip(2)) for image in flipped
     )
-
-
-def test_a_blend_lies_between_two_images_of_the_batch() -> None:
-    images = torch.diag(torch.arange(1.0, 7.0))[:, None, None]
-    torch.manual_seed(0)
-    (blends,) = blend(4, images)
-    for number, row in enumerate(blends[:, 0, 0]):
-        shares = row / torch.arange(1.0, 7.0)
-        assert shares.sum() == pytest.approx(1)
-        assert (shares > 0).sum() <= 2
-        assert shares[number] > 0
-    assert (blends > 0).sum() > 4  # some partner is another image
-
-
-def test_images_and_labels_are_blended_alike() -> None:
-    labels = torch.eye(6)
-    images, targets = blend(6, labels[:, None, None], labels)
-    assert torch.equal(images[:, 0, 0], targets)
-    assert not torch.equal(targets, labels)
-
-
-def test_a_small_alpha_mostly_leaves_one_image_alone() -> None:
-    torch.manual_seed(0)
-    rows = torch.eye(1000)
-    pure = [(blend(1000, rows, alpha=a)[0].amax(1) > 0.9).float().mean() for a in (0.2, 1.0)]
-    # Beta(0.2, 0.2) has 0.67 of its mass within 0.1 of 0 or 1, the uniform distribution 0.20.
-    assert pure == [pytest.approx(0.67, abs=0.06), pytest.approx(0.20, abs=0.06)]

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from knowledge_recycling import classifiers, data, metrics
 from knowledge_recycling.batching import Shuffled
 from knowledge_recycling.checkpoint import Checkpoint
-from knowledge_recycling.classifiers.augmentation import augment, blend
+from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.classifiers.inference import probabilities_of
 from knowledge_recycling.classifiers.training import Recipe, fit
 from knowledge_recycling.config import Config
@@ -47,9 +46,9 @@ def run(config: Config, run_dir: RunDir) -> Result:
     torch.manual_seed(derive(config.seed, "teacher", "weights"))
     network = runtime.place(classifiers.build(**spec))
     images, labels = runtime.images(train.images), torch.from_numpy(train.labels)
-    targets = F.one_hot(labels.to(runtime.device), spec["classes"]).float()
+    labels = labels.to(runtime.device)
     chosen = Shuffled(
-        len(targets),
+        len(labels),
         config.teacher.batch_size,
         lambda epoch: derive(config.seed, "teacher", "order", epoch),
         runtime.device,
@@ -57,10 +56,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
 
     def batches(step: int) -> tuple[Tensor, Tensor]:
         index = chosen(step)
-        seen, wanted = to_float(augment(images[index], config.teacher)), targets[index]
-        if config.teacher.mixup:
-            seen, wanted = blend(len(index), seen, wanted, alpha=config.teacher.mixup)
-        return seen, wanted
+        return to_float(augment(images[index], config.teacher)), labels[index]
 
     val_images = runtime.images(val.images)
 
