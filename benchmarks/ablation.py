@@ -3,9 +3,10 @@
     python -m benchmarks.ablation --data DIR --sets breastmnist --seeds 3
 
 (a) one fixed synthetic set under hard labels; (b) + regeneration; (c) + soft labels, which is GKD;
-then blends of images, an idea of our own; (d) + Checkpoint Optimisation; (e) + Tuning, which is the
-run itself. Runs that `benchmarks.utility` left in --runs are taken over, others are made. What is
-finished is left alone. `--table` writes docs/results/ablation.md from the result files alone.
+then blends of images and the Teacher's first feature maps, ideas of our own; (d) + Checkpoint
+Optimisation; (e) + Tuning, which is the run itself. Runs that `benchmarks.utility` left in --runs
+are taken over, others are made. What is finished is left alone. `--table` writes
+docs/results/ablation.md from the result files alone.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ FIXED = {"labels": "hard", "regeneration_period": 0}
 VARIANTS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "a": ("(a) fixed set, hard labels", FIXED, False),
     "b": ("(b) + regeneration", {"labels": "hard"}, False),
-    "c": ("(c) + soft labels (GKD)", {"blended": 0.0}, False),
-    "blends": ("+ blends", {}, False),
+    "c": ("(c) + soft labels (GKD)", {"blended": 0.0, "feature_weight": 0.0}, False),
+    "blends": ("+ blends", {"feature_weight": 0.0}, False),
+    "features": ("+ first feature maps", {}, False),
     "d": ("(d) + Checkpoint Optimisation", {}, True),
 }
 """Name -> words, fields of `distillation`, and whether the chosen snapshot is used."""
@@ -85,7 +87,7 @@ def variant(run: kr.RunDir, key: str) -> kr.RunDir:
     """
     if key == "d" and run.result("tuning")["parameters"] == asdict(Parameters()):
         return run
-    if key == "blends" and not other_choice(run):
+    if key == "features" and not other_choice(run):
         return variant(run, "d")
     _, fields, selected = VARIANTS[key]
     new = common.forked(run, key)

@@ -81,6 +81,6 @@ def test_with_the_last_snapshot_chosen_no_student_is_trained_for_it(
     chosen: kr.RunDir,
 ) -> None:
     assert ablation.other_choice(chosen)
-    last = ablation.variant(chosen, "blends")
+    last = ablation.variant(chosen, "features")
     assert not ablation.other_choice(last)
-    assert ablation.variant(last, "d").path == ablation.variant(last, "blends").path
+    assert ablation.variant(last, "d").path == ablation.variant(last, "features").path

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from knowledge_recycling.config import Classifier, Config
+from knowledge_recycling.config import Config
 from knowledge_recycling.generators.interface import Generator
-from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.synthesis import FILTER_ROUNDS, Parameters, Source, Stream, blend
+from knowledge_recycling.runtime import Runtime
+from knowledge_recycling.synthesis import FILTER_ROUNDS, Parameters, Source
 
 RUNTIME = Runtime.start(Config(precision="fp32"))
 COUNTS = (60, 30, 10)
@@ -36,11 +36,6 @@ class Reader(nn.Module):
 
 def source(**parameters: Any) -> Source:
     return Source(Painter(), Reader(), Parameters(**parameters), COUNTS, RUNTIME)
-
-
-def stream(steps: int = 100, **options: Any) -> Stream:
-    recipe = Classifier(batch_size=20, shift=0)
-    return Stream(source(), recipe, steps, lambda *keys: derive(0, *keys), **options)
 
 
 def test_the_same_seed_draws_the_same_set() -> None:
@@ -107,73 +102,3 @@ def test_a_class_that_is_never_recognised_does_not_vanish() -> None:
     drawn = blind.draw_classes(torch.full((8,), 2), 1)
     assert len(drawn.images) == 8
     assert drawn.acceptance == 0
-
-
-def test_every_epoch_is_drawn_anew() -> None:
-    fresh = stream()
-    assert (fresh.size, fresh.batch.epoch_steps) == (100, 5)
-    first = torch.cat([fresh(step)[0] for step in range(5)]).flatten(1).sort(0).values
-    second = torch.cat([fresh(step)[0] for step in range(5, 10)]).flatten(1).sort(0).values
-    assert not torch.equal(first, second)
-    assert fresh.images_drawn(10) == 200
-
-
-@pytest.mark.parametrize(("period", "same"), [(0, [0, 1, 2, 3]), (2, [0, 1])])
-def test_a_set_is_kept_for_its_period(period: int, same: list[int]) -> None:
-    kept = stream(period=period)
-
-    def epoch(number: int) -> Tensor:
-        batches = [kept(step)[0] for step in range(5 * number, 5 * number + 5)]
-        return torch.cat(batches).flatten(1).sort(0).values
-
-    epochs = [epoch(number) for number in range(4)]
-    assert [n for n in range(4) if torch.equal(epochs[n], epochs[0])] == same
-    assert kept.images_drawn(20) == (100 if period == 0 else 200)
-
-
-def test_a_step_does_not_depend_on_the_steps_before() -> None:
-    forward = stream(period=2)
-    expected = [forward(step) for step in range(20)]
-    for step in (17, 3, 11):
-        images, targets = stream(period=2)(step)
-        assert torch.equal(images, expected[step][0])
-        assert torch.equal(targets, expected[step][1])
-
-
-def test_hard_labels_are_the_classes_asked_for() -> None:
-    images, targets = stream(labels="hard")(0)
-    assert targets.dtype == torch.int64
-    brightness = images.mean((1, 2, 3))
-    assert torch.corrcoef(torch.stack([brightness, targets.float()]))[0, 1] > 0.9
-
-
-def test_no_set_is_larger_than_the_steps_need() -> None:
-    assert stream(steps=2).size == 40
-    assert stream(size_multiple=3.0).size == 300
-
-
-def test_a_blend_lies_between_two_images_of_the_batch() -> None:
-    images = torch.diag(torch.arange(1.0, 7.0))[:, None, None]
-    torch.manual_seed(0)
-    blends = blend(images, 4)[:, 0, 0]
-    for number, row in enumerate(blends):
-        shares = row / torch.arange(1.0, 7.0)
-        assert shares.sum() == pytest.approx(1)
-        assert (shares > 0).sum() <= 2
-        assert shares[number] > 0
-    assert (blends > 0).sum() > 4  # some partner is another image
-
-
-def test_blends_bear_the_teachers_label_for_the_blend_itself() -> None:
-    mixed = stream(blended=0.5)
-    mixed.source = source(temperature=2.0)
-    torch.manual_seed(0)
-    images, targets = mixed(0)
-    torch.testing.assert_close(targets, (Reader()(images) / 2.0).softmax(1), atol=2e-2, rtol=0)
-    plain, _ = stream()(0)
-    assert torch.equal(images[10:], plain[10:])
-    assert not torch.equal(images[:10], plain[:10])
-
-
-def test_hard_labels_are_not_blended() -> None:
-    assert torch.equal(stream(labels="hard", blended=1.0)(0)[0], stream()(0)[0])

@@ -156,6 +156,12 @@ class Distillation(Classifier):
     """Size of the synthetic set as a multiple of |D_train|."""
     blended: float = Field(0.5, ge=0, le=1)
     """soft labels: share of each batch that are blends of two images, labelled by the Teacher."""
+    feature_weight: float = Field(3.0, ge=0)
+    """soft labels: weight of the squared distance between the Student's feature maps and the
+    Teacher's; a Student of another network or width has none of their shape, and goes without."""
+    matched_maps: int = Field(2, ge=1)
+    """How many of the feature maps are compared, from the image on. All of them bring the Student
+    nearest to the Teacher, and the Teacher's memory of its members with it."""
 
 
 class Evaluation(Section):

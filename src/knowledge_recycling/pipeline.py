@@ -43,6 +43,8 @@ PROBE = tuple(
         "horizontal_flip",
         "vertical_flip",
         "blended",
+        "feature_weight",
+        "matched_maps",
     )
 )
 """What the probes take from the Student's section."""

@@ -17,12 +17,15 @@ from torch import Tensor, nn
 
 from knowledge_recycling import artefacts, classifiers, metrics
 from knowledge_recycling.classifiers.inference import probabilities_of
-from knowledge_recycling.classifiers.training import Recipe, fit
+from knowledge_recycling.classifiers.training import fit
 from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.gkd import Lessons
 from knowledge_recycling.run_dir import RunDir
 from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.synthesis import Source, Stream
+from knowledge_recycling.synthesis import Source
 
+WHATEVER_THE_STUDENT = {"labels": "soft", "regeneration_period": 1, "size_multiple": 1.0}
+"""Probes judge the Generator, so they learn like this even where the Student is to do otherwise."""
 Watch = Callable[[int, dict[str, float]], None]
 
 
@@ -93,13 +96,8 @@ class Bench:
         seed = (self.seed[0], f"{self.seed[1]}/{look}")
         torch.manual_seed(derive(*seed, "weights"))
         network = self.runtime.place(classifiers.build(**self.spec))
-        stream = Stream(
-            source,
-            self.distillation,
-            steps,
-            lambda *keys: derive(*seed, *keys),
-            blended=self.distillation.blended,
-        )
+        section = self.distillation.model_copy(update=WHATEVER_THE_STUDENT)
+        lessons = Lessons(source, section, steps, lambda *keys: derive(*seed, *keys))
         seen: list[dict[str, float]] = []
 
         def judge(network: nn.Module) -> dict[str, float]:
@@ -110,14 +108,10 @@ class Bench:
 
         fit(
             network,
-            stream,
-            Recipe(
-                steps,
-                self.distillation.learning_rate,
-                self.distillation.weight_decay,
-                stream.temperature,
-            ),
+            lessons,
+            lessons.recipe,
             self.runtime,
+            loss=lessons.loss,
             seed=seed,
             label=f"probe: {look} of {of}",
             judge=judge,

@@ -70,6 +70,10 @@ class ResNet(nn.Module):
             maps.append(stage(maps[-1]))
         return maps
 
+    def classify(self, maps: list[Tensor]) -> Tensor:
+        """Logits (n, C) from the feature maps of a batch."""
+        return self.head(maps[-1].mean((2, 3)))
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, channels, h, w) in -1..1 to logits (n, C)."""
-        return self.head(self.feature_maps(x)[-1].mean((2, 3)))
+        return self.classify(self.feature_maps(x))

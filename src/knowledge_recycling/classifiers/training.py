@@ -21,6 +21,9 @@ from knowledge_recycling.runtime import Runtime, derive
 Batches = Callable[[int], tuple[Tensor, Tensor]]
 """step -> images (n, c, h, w) float in -1..1, targets (n,) classes or (n, C) probabilities."""
 
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""network in train mode, images, targets -> scalar; called under autocast."""
+
 Judge = Callable[[nn.Module], dict[str, float]]
 """network -> figures on validation."""
 
@@ -32,8 +35,11 @@ class Recipe:
     steps: int
     learning_rate: float
     weight_decay: float
-    temperature: float = 1.0
-    """tau of the soft labels: the network's own logits are divided by it as well."""
+
+
+def cross_entropy(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """L = -(1/n) sum_i sum_c t_ic log softmax(f(x_i))_c, where t is one-hot or a soft label."""
+    return F.cross_entropy(network(images).float(), targets)
 
 
 def fit(
@@ -44,16 +50,13 @@ def fit(
     *,
     seed: tuple[int, str],
     label: str,
+    loss: Loss = cross_entropy,
     checkpoint: Checkpoint | None = None,
     metrics: Callable[[int], Metrics] | None = None,
     judge: Judge | None = None,
     looks: int = 1,
 ) -> None:
-    """Minimises the cross-entropy to the targets with AdamW under a cosine schedule.
-
-    L = -(1/n) sum_i sum_c t_ic log softmax(f(x_i) / tau)_c, where t is one-hot or a soft label of
-    temperature tau (Hinton et al. 2015, arXiv:1503.02531, section 2): so that f itself, at
-    temperature 1, is as sure as the Teacher is, and not tau times less.
+    """Minimises the loss with AdamW under a cosine schedule.
 
     Args:
         network: trained in place, on `runtime.device`; left in eval mode with the last weights.
@@ -62,6 +65,7 @@ def fit(
         runtime: device and precision.
         seed: (seed, purpose); step t draws all its randomness from (seed, purpose, t).
         label: shown with the progress.
+        loss: of a batch.
         checkpoint: where to resume from and save to.
         metrics: opens the log of losses and looks, given the step to resume from.
         judge: looks at the network on validation, for the log; it changes nothing.
@@ -80,10 +84,14 @@ def fit(
     every = max(1, recipe.steps // 200)
     for step in track(label, start, recipe.steps):
         torch.manual_seed(derive(*seed, step))
-        loss = _update(network.train(), optimiser, *batches(step), recipe, step, runtime)
+        images, targets = batches(step)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with runtime.autocast():
+            value = loss(network.train(), images, targets)
+        _update(optimiser, value, learning_rate(recipe, step))
         row: dict[str, float] = {}
         if step % every == 0:
-            row = {"loss": loss.item(), "learning_rate": learning_rate(recipe, step)}
+            row = {"loss": value.item(), "learning_rate": learning_rate(recipe, step)}
             _check_finite(row["loss"], step, label)
         if judge and step in look_at:
             row |= {f"val_{name}": value for name, value in judge(network.eval()).items()}
@@ -110,24 +118,12 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
 
 
-def _update(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    images: Tensor,
-    targets: Tensor,
-    recipe: Recipe,
-    step: int,
-    runtime: Runtime,
-) -> Tensor:
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = learning_rate(recipe, step)
-    with runtime.autocast():
-        logits = network(images.contiguous(memory_format=torch.channels_last))
-    loss = F.cross_entropy(logits.float() / recipe.temperature, targets)
+        group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
-    return loss.detach()
 
 
 def _decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:

@@ -14,11 +14,12 @@ import torch
 
 from knowledge_recycling import artefacts, classifiers
 from knowledge_recycling.checkpoint import Checkpoint
-from knowledge_recycling.classifiers.training import Recipe, fit
+from knowledge_recycling.classifiers.training import fit
 from knowledge_recycling.config import Config
+from knowledge_recycling.gkd import Lessons
 from knowledge_recycling.run_dir import STATE, Metrics, RunDir, write_npz
 from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.synthesis import Parameters, Source, Stream
+from knowledge_recycling.synthesis import Parameters, Source
 
 SAMPLES_PER_CLASS = 8
 
@@ -49,21 +50,15 @@ def run(config: Config, run_dir: RunDir) -> Result:
     spec = artefacts.student_spec(config, run_dir)
     torch.manual_seed(derive(config.seed, "distillation", "weights"))
     student = runtime.place(classifiers.build(**spec))
-    stream = Stream(
-        source,
-        section,
-        section.steps,
-        lambda *keys: derive(config.seed, "distillation", *keys),
-        labels=section.labels,
-        period=section.regeneration_period,
-        size_multiple=section.size_multiple,
-        blended=section.blended,
+    lessons = Lessons(
+        source, section, section.steps, lambda *keys: derive(config.seed, "distillation", *keys)
     )
     fit(
         student,
-        stream,
-        Recipe(section.steps, section.learning_rate, section.weight_decay, stream.temperature),
+        lessons,
+        lessons.recipe,
         runtime,
+        loss=lessons.loss,
         seed=(config.seed, "distillation"),
         label="Student",
         checkpoint=Checkpoint(folder / STATE, config.runtime.checkpoint_seconds),
@@ -76,7 +71,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
         steps=section.steps,
         labels=section.labels,
         regeneration_period=section.regeneration_period,
-        synthetic_images=stream.images_drawn(section.steps),
+        synthetic_images=lessons.images_drawn(),
         acceptance=acceptance,
         snapshot=snapshot,
         synthesis=asdict(parameters),
