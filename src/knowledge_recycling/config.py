@@ -146,7 +146,7 @@ class Distillation(Classifier):
     """As in `teacher.network`; None takes the Teacher's network, width and blocks."""
     width: int | None = Field(None, ge=4)
     blocks: tuple[int, ...] | None = None
-    steps: int = Field(6000, ge=1)
+    steps: int = Field(4000, ge=1)
     labels: Literal["soft", "hard"] = "soft"
     """The Teacher's softmax, or the class that the Generator was asked for."""
     regeneration_period: int = Field(4, ge=0)
