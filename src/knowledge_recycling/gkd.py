@@ -77,11 +77,10 @@ class Lessons:
         loss = F.cross_entropy(
             logits.float() / temperature, (answer.float() / temperature).softmax(1)
         )
+        weight = self.section.feature_weight
         pairs = list(zip(found, wanted, strict=False))[: self.section.matched_maps]
-        apart = [distance(s, t) for s, t in pairs if s.shape == t.shape]
-        if self.section.feature_weight and apart:
-            loss = loss + self.section.feature_weight * torch.stack(apart).mean()
-        return loss
+        apart = [distance(s, t) for s, t in pairs if s.shape == t.shape and weight]
+        return loss + weight * torch.stack(apart).mean() if apart else loss
 
     def images_drawn(self) -> int:
         """How many synthetic images all the steps take."""
