@@ -63,8 +63,9 @@ class Lessons:
         images, classes = self._current(self._set_number(self.batch.epoch(step)))
         chosen = self.batch(step)
         x = to_float(augment(images[chosen], self.section))
-        count = round(self.section.blended * len(x)) if self.soft else 0
-        return torch.cat([blend(x, count), x[count:]]), classes[chosen]
+        if self.soft and (count := round(self.section.blended * len(x))):
+            x[:count] = blend(x, count)
+        return x, classes[chosen]
 
     def loss(self, student: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """L(S) on a batch; under hard labels the cross-entropy to the classes."""
@@ -77,10 +78,11 @@ class Lessons:
         loss = F.cross_entropy(
             logits.float() / temperature, (answer.float() / temperature).softmax(1)
         )
-        weight = self.section.feature_weight
+        if not self.section.feature_weight:
+            return loss
         pairs = list(zip(found, wanted, strict=False))[: self.section.matched_maps]
-        apart = [distance(s, t) for s, t in pairs if s.shape == t.shape and weight]
-        return loss + weight * torch.stack(apart).mean() if apart else loss
+        apart = [distance(s, t) for s, t in pairs if s.shape == t.shape]
+        return loss + self.section.feature_weight * torch.stack(apart).mean() if apart else loss
 
     def images_drawn(self) -> int:
         """How many synthetic images all the steps take."""
@@ -97,7 +99,7 @@ class Lessons:
             seed = self.seed("set", number)
             classes = self.source.classes(self.size, seed)
             images, _ = self.source.images(classes, derive(seed, "images"))
-            self._set, self._number = (images, classes.to(images.device)), number
+            self._set, self._number = (images, classes), number
         return self._set
 
 
@@ -129,7 +131,7 @@ def blend(images: Tensor, count: int) -> Tensor:
 
     Args:
         images: (n, c, h, w).
-        count: 0..n.
+        count: 1..n.
     """
     share = torch.rand(count, 1, 1, 1, device=images.device)
     other = images[torch.randperm(len(images), device=images.device)[:count]]

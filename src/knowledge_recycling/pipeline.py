@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowledge_recycling import data
-from knowledge_recycling.config import Config
+from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.probes import PROBE_LESSONS
 from knowledge_recycling.progress import clock, console
 from knowledge_recycling.run_dir import (
     RunDir,
@@ -32,20 +33,8 @@ from knowledge_recycling.stages import (
 
 PROBE = tuple(
     f"distillation.{field}"
-    for field in (
-        "network",
-        "width",
-        "blocks",
-        "batch_size",
-        "learning_rate",
-        "weight_decay",
-        "shift",
-        "horizontal_flip",
-        "vertical_flip",
-        "blended",
-        "feature_weight",
-        "matched_maps",
-    )
+    for field in Distillation.model_fields
+    if field not in {"steps", *PROBE_LESSONS}
 )
 """What the probes take from the Student's section."""
 

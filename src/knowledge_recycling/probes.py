@@ -24,8 +24,8 @@ from knowledge_recycling.run_dir import RunDir
 from knowledge_recycling.runtime import Runtime, derive
 from knowledge_recycling.synthesis import Source
 
-WHATEVER_THE_STUDENT = {"labels": "soft", "regeneration_period": 1, "size_multiple": 1.0}
-"""Probes judge the Generator, so they learn like this even where the Student is to do otherwise."""
+PROBE_LESSONS = {"labels": "soft", "regeneration_period": 1, "size_multiple": 1.0}
+"""Probes judge the Generator, so they learn like this where the Student does otherwise too."""
 Watch = Callable[[int, dict[str, float]], None]
 
 
@@ -96,7 +96,7 @@ class Bench:
         seed = (self.seed[0], f"{self.seed[1]}/{look}")
         torch.manual_seed(derive(*seed, "weights"))
         network = self.runtime.place(classifiers.build(**self.spec))
-        section = self.distillation.model_copy(update=WHATEVER_THE_STUDENT)
+        section = self.distillation.model_copy(update=PROBE_LESSONS)
         lessons = Lessons(source, section, steps, lambda *keys: derive(*seed, *keys))
         seen: list[dict[str, float]] = []
 

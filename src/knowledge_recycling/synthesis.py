@@ -87,7 +87,7 @@ class Source:
         if self.parameters.prior == "balanced":
             frequency = torch.ones_like(frequency)
         with self._seeded(seed):
-            return torch.multinomial(frequency, count, replacement=True)
+            return torch.multinomial(frequency, count, replacement=True).to(self.runtime.device)
 
     def images(self, classes: Tensor, seed: int) -> tuple[Tensor, float]:
         """Draws an image (c, h, w) uint8 for each of the classes (n,).

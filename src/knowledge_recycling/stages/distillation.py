@@ -1,7 +1,7 @@
 """Stage 5: Generative Knowledge Distillation (GKD): the Student S never sees a real image.
 
-Each regeneration period a fresh synthetic set is drawn from G and labelled by T's softmax; S
-minimises the cross-entropy to these soft labels. The sets live on the device only.
+Each regeneration period a fresh synthetic set is drawn from G; T labels its batches, and S
+minimises the loss of `gkd`. The sets live on the device only.
 """
 
 from __future__ import annotations
