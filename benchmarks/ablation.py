@@ -120,18 +120,40 @@ def figures(run: kr.RunDir) -> dict[str, Any]:
 
 
 def table() -> str:
-    """Mean CAS gap of each variant over the seeds, in points, with its interval."""
-    head = f"| set | seeds | {' | '.join(WORDS.values())} |\n{'|---' * (len(WORDS) + 2)}|\n"
-    return head + "".join(_row(*key, runs) for key, runs in common.by_set(RESULTS).items())
+    """The CAS gap of each variant, in points: a table for each preset, a column for each set."""
+    found = common.by_set(RESULTS)
+    presets = sorted({preset for _, preset in found})
+    return "\n".join(
+        _table(preset, {name: runs for (name, of), runs in found.items() if of == preset})
+        for preset in presets
+    )
 
 
-def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
-    cells = []
-    for key in WORDS:
-        gap = mean_interval([run["variants"][key]["cas_gap"]["value"] for run in runs])
-        auc = np.mean([run["variants"][key]["student"]["auc"] for run in runs])
-        cells.append(f"{common.points(gap)}, AUC {auc:.3f}")
-    return f"| {name}, {preset} | {len(runs)} | {' | '.join(cells)} |\n"
+def _table(preset: str, sets: dict[str, list[dict[str, Any]]]) -> str:
+    """The last two columns are paired within the sets, and their intervals are over the sets."""
+    heads = [f"preset {preset}", *sets, f"mean of {len(sets)} sets", "more than the row above"]
+    rows = [heads, ["---"] * len(heads)]
+    rows.append(["seeds", *(str(len(runs)) for runs in sets.values()), "", ""])
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    for key, words in WORDS.items():
+        variants = [[run["variants"][key] for run in runs] for runs in sets.values()]
+        gaps = np.array([common.mean_gap(of).value for of in variants])
+        aucs = np.array([np.mean([one["student"]["auc"] for one in of]) for of in variants])
+        cells = [
+            f"{common.points(common.mean_gap(of))}, AUC {auc:.3f}"
+            for of, auc in zip(variants, aucs, strict=True)
+        ]
+        gain = _means(gaps - before[0], aucs - before[1], sign="+") if before else ""
+        rows.append([words, *cells, _means(gaps, aucs), gain])
+        before = gaps, aucs
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _means(gaps: np.ndarray, aucs: np.ndarray, sign: str = "") -> str:
+    auc = mean_interval(aucs)
+    numbers = " to ".join(f"{end:{sign}.3f}" for end in (auc.low, auc.high))
+    interval = f" ({numbers})" if len(aucs) > 1 else ""
+    return f"{common.points(mean_interval(gaps))}, AUC {auc.value:{sign}.3f}{interval}"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge_recycling.run_dir import RunDir
-from knowledge_recycling.statistics import Estimate
+from knowledge_recycling.statistics import Estimate, mean_interval
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -46,6 +46,12 @@ def by_set(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
         result = json.loads(path.read_text())
         found.setdefault((result["dataset"], result["preset"]), []).append(result)
     return found
+
+
+def mean_gap(found: list[dict[str, Any]]) -> Estimate:
+    """Mean `cas_gap` with its interval over the seeds; of a single seed, over its test images."""
+    gaps = [Estimate(**result["cas_gap"]) for result in found]
+    return mean_interval([gap.value for gap in gaps]) if len(gaps) > 1 else gaps[0]
 
 
 def points(gap: Estimate) -> str:

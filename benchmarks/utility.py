@@ -19,7 +19,7 @@ import knowledge_recycling as kr
 from benchmarks import common
 from knowledge_recycling import pipeline
 from knowledge_recycling.run_dir import write_bytes, write_json
-from knowledge_recycling.statistics import Estimate, mean_interval
+from knowledge_recycling.statistics import mean_interval
 
 RESULTS = common.RESULTS / "utility"
 TABLE = common.DOCS / "utility.md"
@@ -110,16 +110,13 @@ def _mean(runs: list[dict[str, Any]], of: str, figure: str) -> float:
 
 
 def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
-    """The interval of the gap is over the seeds; of a single seed, over its test images."""
-    gaps = [Estimate(**run["cas_gap"]) for run in runs]
-    gap = mean_interval([gap.value for gap in gaps]) if len(gaps) > 1 else gaps[0]
     baseline = PUBLISHED.get(name)
     published = f"{100 * baseline:.1f}%" if baseline else "n/a"
     return (
         f"| {name} | {preset} | {len(runs)} | {published} "
         f"| {100 * _mean(runs, 'teacher', 'accuracy'):.1f}% / {_mean(runs, 'teacher', 'auc'):.3f} "
         f"| {100 * _mean(runs, 'student', 'accuracy'):.1f}% / {_mean(runs, 'student', 'auc'):.3f} "
-        f"| {common.points(gap)} "
+        f"| {common.points(common.mean_gap(runs))} "
         f"| {np.median([run['seconds'] for run in runs]) / 60:.1f} "
         f"| {max(run['peak_memory_bytes'] for run in runs) / 2**30:.1f} GiB |\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,10 @@ from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.synthesis import Parameters
 
-TABLES: dict[str, Any] = {"utility": utility, "privacy": privacy}
+TABLES: dict[str, Any] = {"utility": utility, "privacy": privacy, "ablation": ablation}
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", ["utility", "privacy"])
 def test_readme_quotes_the_result_files(name: str) -> None:
     page = common.README.read_text(encoding="utf-8")
     assert common.quoted(page, name, TABLES[name].table()) == page
@@ -75,6 +76,32 @@ def test_a_variant_of_the_ablation_is_what_its_row_says(chosen: kr.RunDir, key: 
     assert of["synthesis"] == asdict(Parameters())
     assert of["labels"] == fields.get("labels", "soft")
     assert of["regeneration_period"] == fields.get("regeneration_period", 4)
+
+
+def test_the_ablation_pairs_each_gain_within_the_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps = {"one": [-4.0, -2.0], "two": [-1.0]}
+    for name, values in gaps.items():
+        for seed, value in enumerate(values):
+            # each idea is worth a point, on either set and with each seed
+            variants = {
+                key: {
+                    "cas_gap": {"value": value + place, "low": value - 9, "high": value + 9},
+                    "student": {"auc": 0.8 + place / 100},
+                }
+                for place, key in enumerate(ablation.WORDS)
+            }
+            result = {"dataset": name, "preset": "fast", "seed": seed, "variants": variants}
+            (tmp_path / f"{name}-{seed}.json").write_text(json.dumps(result))
+    monkeypatch.setattr(ablation, "RESULTS", tmp_path)
+    rows = ablation.table().splitlines()
+    assert rows[2] == "| seeds | 2 | 1 |  |  |"
+    assert rows[3].split(" | ")[2] == "-1.0 (-10.0 to +8.0), AUC 0.800"
+    assert rows[3].split(" | ")[3].startswith("-2.0 (")
+    gain = "| +1.0 (+1.0 to +1.0), AUC +0.010 (+0.010 to +0.010) |"
+    assert all(row.endswith(gain) for row in rows[4:])
+    assert len(rows) == 3 + len(ablation.WORDS)
 
 
 def test_with_the_last_snapshot_chosen_no_student_is_trained_for_it(
