@@ -143,17 +143,17 @@ def _table(preset: str, sets: dict[str, list[dict[str, Any]]]) -> str:
             f"{common.points(common.mean_gap(of))}, AUC {auc:.3f}"
             for of, auc in zip(variants, aucs, strict=True)
         ]
-        gain = _means(gaps - before[0], aucs - before[1], sign="+") if before else ""
-        rows.append([words, *cells, _means(gaps, aucs), gain])
+        mean = f"{common.points(mean_interval(gaps))}, AUC {aucs.mean():.3f}"
+        gain = _gain(gaps - before[0], aucs - before[1]) if before else ""
+        rows.append([words, *cells, mean, gain])
         before = gaps, aucs
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def _means(gaps: np.ndarray, aucs: np.ndarray, sign: str = "") -> str:
+def _gain(gaps: np.ndarray, aucs: np.ndarray) -> str:
     auc = mean_interval(aucs)
-    numbers = " to ".join(f"{end:{sign}.3f}" for end in (auc.low, auc.high))
-    interval = f" ({numbers})" if len(aucs) > 1 else ""
-    return f"{common.points(mean_interval(gaps))}, AUC {auc.value:{sign}.3f}{interval}"
+    interval = f" ({auc.low:+.3f} to {auc.high:+.3f})" if len(aucs) > 1 else ""
+    return f"{common.points(mean_interval(gaps))}, AUC {auc.value:+.3f}{interval}"
 
 
 if __name__ == "__main__":
