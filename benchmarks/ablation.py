@@ -130,10 +130,11 @@ def table() -> str:
 
 
 def _table(preset: str, sets: dict[str, list[dict[str, Any]]]) -> str:
-    """The last two columns are paired within the sets, and their intervals are over the sets."""
+    """What a row has more is paired within the sets; its interval is over the sets."""
     heads = [f"preset {preset}", *sets, f"mean of {len(sets)} sets", "more than the row above"]
+    heads.append("minutes of the Student")
     rows = [heads, ["---"] * len(heads)]
-    rows.append(["seeds", *(str(len(runs)) for runs in sets.values()), "", ""])
+    rows.append(["seeds", *(str(len(runs)) for runs in sets.values()), "", "", ""])
     before: tuple[np.ndarray, np.ndarray] | None = None
     for key, words in WORDS.items():
         variants = [[run["variants"][key] for run in runs] for runs in sets.values()]
@@ -145,7 +146,8 @@ def _table(preset: str, sets: dict[str, list[dict[str, Any]]]) -> str:
         ]
         mean = f"{common.points(mean_interval(gaps))}, AUC {aucs.mean():.3f}"
         gain = _gain(gaps - before[0], aucs - before[1]) if before else ""
-        rows.append([words, *cells, mean, gain])
+        seconds = np.median([one["seconds"] for of in variants for one in of])
+        rows.append([words, *cells, mean, gain, f"{seconds / 60:.1f}"])
         before = gaps, aucs
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
