@@ -131,31 +131,33 @@ def table() -> str:
 
 def _table(preset: str, sets: dict[str, list[dict[str, Any]]]) -> str:
     """What a row has more is paired within the sets; its interval is over the sets."""
-    heads = [f"preset {preset}", *sets, f"mean of {len(sets)} sets", "more than the row above"]
-    heads.append("minutes of the Student")
-    rows = [heads, ["---"] * len(heads)]
-    rows.append(["seeds", *(str(len(runs)) for runs in sets.values()), "", "", ""])
+    rows = [
+        [
+            f"preset {preset}",
+            *sets,
+            f"mean of {len(sets)} sets",
+            "more than the row above",
+            "minutes of the Student",
+        ],
+        ["---"] * (len(sets) + 4),
+        ["seeds", *(str(len(runs)) for runs in sets.values()), "", "", ""],
+    ]
     before: tuple[np.ndarray, np.ndarray] | None = None
     for key, words in WORDS.items():
         variants = [[run["variants"][key] for run in runs] for runs in sets.values()]
-        gaps = np.array([common.mean_gap(of).value for of in variants])
+        estimates = [common.mean_gap(of) for of in variants]
+        gaps = np.array([gap.value for gap in estimates])
         aucs = np.array([np.mean([one["student"]["auc"] for one in of]) for of in variants])
-        cells = [
-            f"{common.points(common.mean_gap(of))}, AUC {auc:.3f}"
-            for of, auc in zip(variants, aucs, strict=True)
-        ]
-        mean = f"{common.points(mean_interval(gaps))}, AUC {aucs.mean():.3f}"
-        gain = _gain(gaps - before[0], aucs - before[1]) if before else ""
+        columns = zip([*estimates, mean_interval(gaps)], [*aucs, aucs.mean()], strict=True)
+        cells = [f"{common.signed(gap)}, AUC {auc:.3f}" for gap, auc in columns]
+        gain = ""
+        if before:
+            more_gap, more_auc = mean_interval(gaps - before[0]), mean_interval(aucs - before[1])
+            gain = f"{common.signed(more_gap)}, AUC {common.signed(more_auc, digits=3)}"
         seconds = np.median([one["seconds"] for of in variants for one in of])
-        rows.append([words, *cells, mean, gain, f"{seconds / 60:.1f}"])
+        rows.append([words, *cells, gain, f"{seconds / 60:.1f}"])
         before = gaps, aucs
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _gain(gaps: np.ndarray, aucs: np.ndarray) -> str:
-    auc = mean_interval(aucs)
-    interval = f" ({auc.low:+.3f} to {auc.high:+.3f})" if len(aucs) > 1 else ""
-    return f"{common.points(mean_interval(gaps))}, AUC {auc.value:+.3f}{interval}"
 
 
 if __name__ == "__main__":

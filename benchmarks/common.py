@@ -54,10 +54,10 @@ def mean_gap(found: list[dict[str, Any]]) -> Estimate:
     return mean_interval([gap.value for gap in gaps]) if len(gaps) > 1 else gaps[0]
 
 
-def points(gap: Estimate) -> str:
-    """A gap in points with its interval, which a mean of one value does not have."""
-    interval = f" ({gap.low:+.1f} to {gap.high:+.1f})" if math.isfinite(gap.low) else ""
-    return f"{gap.value:+.1f}{interval}"
+def signed(gap: Estimate, digits: int = 1) -> str:
+    """A difference with its interval, which a mean of one value does not have."""
+    value, low, high = (f"{end:+.{digits}f}" for end in (gap.value, gap.low, gap.high))
+    return f"{value} ({low} to {high})" if math.isfinite(gap.low) else value
 
 
 def forked(run: RunDir, suffix: str) -> RunDir:

@@ -100,7 +100,7 @@ def table() -> str:
     rows = [_row(*key, runs) for key, runs in sets]
     for preset in sorted({preset for (_, preset), _ in sets}):
         gaps = [_mean(runs, "cas_gap", "value") for key, runs in sets if key[1] == preset]
-        gap = common.points(mean_interval(gaps))
+        gap = common.signed(mean_interval(gaps))
         rows.append(f"| mean of {len(gaps)} sets | {preset} | | | | | {gap} | | |\n")
     return head + "".join(rows)
 
@@ -116,7 +116,7 @@ def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
         f"| {name} | {preset} | {len(runs)} | {published} "
         f"| {100 * _mean(runs, 'teacher', 'accuracy'):.1f}% / {_mean(runs, 'teacher', 'auc'):.3f} "
         f"| {100 * _mean(runs, 'student', 'accuracy'):.1f}% / {_mean(runs, 'student', 'auc'):.3f} "
-        f"| {common.points(common.mean_gap(runs))} "
+        f"| {common.signed(common.mean_gap(runs))} "
         f"| {np.median([run['seconds'] for run in runs]) / 60:.1f} "
         f"| {max(run['peak_memory_bytes'] for run in runs) / 2**30:.1f} GiB |\n"
     )
