@@ -22,9 +22,9 @@ import knowledge_recycling as kr
 from benchmarks import common
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
-from knowledge_recycling.run_dir import write_bytes, write_json
-from knowledge_recycling.statistics import mean_interval
-from knowledge_recycling.synthesis import Parameters
+from knowledge_recycling.statistics.rates import mean_interval
+from knowledge_recycling.storage.files import write_bytes, write_json
+from knowledge_recycling.synthesis.source import Parameters
 
 RESULTS = common.RESULTS / "ablation"
 TABLE = common.DOCS / "ablation.md"

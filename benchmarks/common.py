@@ -10,8 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from knowledge_recycling.run_dir import RunDir
-from knowledge_recycling.statistics import Estimate, mean_interval
+from knowledge_recycling.statistics.estimate import Estimate
+from knowledge_recycling.statistics.rates import mean_interval
+from knowledge_recycling.storage.run_dir import RunDir
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -17,18 +17,18 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import common
-from knowledge_recycling.auditing import ATTACKS, signal_scores
-from knowledge_recycling.membership import complementary_halves
-from knowledge_recycling.pooling import pooled_estimates
-from knowledge_recycling.resampling import Estimate
-from knowledge_recycling.run_dir import write_json
-from knowledge_recycling.shadow_audit import PRIMARY
-from knowledge_recycling.statistics import (
+from knowledge_recycling.auditing.auditor import ATTACKS, signal_scores
+from knowledge_recycling.auditing.verdict import PRIMARY
+from knowledge_recycling.membership.halves import complementary_halves
+from knowledge_recycling.statistics.estimate import Estimate
+from knowledge_recycling.statistics.rates import (
     auc_estimate,
     mean_interval,
     paired_difference,
     tpr_at_fpr_estimate,
 )
+from knowledge_recycling.statistics.two_way import pooled_estimates
+from knowledge_recycling.storage.files import write_json
 
 RESULT = common.RESULTS / "coverage.json"
 DRAWS = 400

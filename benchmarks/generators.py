@@ -21,11 +21,11 @@ import knowledge_recycling as kr
 from benchmarks import common
 from knowledge_recycling import artefacts, data, pipeline
 from knowledge_recycling.config import Config
-from knowledge_recycling.probes import Bench
-from knowledge_recycling.run_dir import write_bytes, write_json
-from knowledge_recycling.runtime import Runtime
-from knowledge_recycling.statistics import mean_interval
-from knowledge_recycling.synthesis import Parameters
+from knowledge_recycling.statistics.rates import mean_interval
+from knowledge_recycling.storage.files import write_bytes, write_json
+from knowledge_recycling.synthesis.probes import Bench
+from knowledge_recycling.synthesis.source import Parameters
+from knowledge_recycling.training.runtime import Runtime
 
 RESULTS = common.RESULTS / "generators"
 TABLE = common.DOCS / "generators.md"
@@ -111,7 +111,8 @@ def probe(config: Config, run: kr.RunDir) -> dict[str, float]:
     teacher = artefacts.classifier(run, "teacher", runtime)
     snapshot = run.result("generator")["snapshots"][-1]
     source = artefacts.source(run, snapshot, teacher, Parameters(), runtime)
-    bench = Bench.of("selection", config, run, val.images, val.labels, runtime)
+    spec = artefacts.student_spec(config, run)
+    bench = Bench.of("selection", config, spec, val.images, val.labels, runtime)
     return bench.score(source, STEPS, "comparison", run.path.name)
 
 

@@ -23,9 +23,9 @@ from typing import Any
 import knowledge_recycling as kr
 from benchmarks import common
 from knowledge_recycling import pipeline, shadows
+from knowledge_recycling.auditing.verdict import PRIMARY
 from knowledge_recycling.config import Config
-from knowledge_recycling.run_dir import write_bytes, write_json
-from knowledge_recycling.shadow_audit import PRIMARY
+from knowledge_recycling.storage.files import write_bytes, write_json
 
 RESULTS = common.RESULTS / "privacy"
 TABLE = common.DOCS / "privacy.md"

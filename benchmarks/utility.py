@@ -18,8 +18,8 @@ import numpy as np
 import knowledge_recycling as kr
 from benchmarks import common
 from knowledge_recycling import pipeline
-from knowledge_recycling.run_dir import write_bytes, write_json
-from knowledge_recycling.statistics import mean_interval
+from knowledge_recycling.statistics.rates import mean_interval
+from knowledge_recycling.storage.files import write_bytes, write_json
 
 RESULTS = common.RESULTS / "utility"
 TABLE = common.DOCS / "utility.md"

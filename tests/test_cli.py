@@ -134,7 +134,7 @@ def test_a_broken_image_is_named_and_can_be_skipped(
     broken.write_bytes(broken.read_bytes()[:60])
     said = refused(monkeypatch, capsys, "run", tmp_path / "set", "-o", tmp_path / "r")
     assert "benign/5.png" in said
-    assert "--skip-broken" in said
+    assert "data.skip_broken=true" in said
     assert not trained
     arguments = ("run", tmp_path / "set", "-o", tmp_path / "r2", "--skip-broken")
     assert kr(monkeypatch, *arguments) == 0

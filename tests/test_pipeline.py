@@ -21,7 +21,7 @@ import knowledge_recycling as kr
 from knowledge_recycling import generators, pipeline
 from knowledge_recycling.config import Distillation
 from knowledge_recycling.generators.latent import LatentGenerator, LatentTraining
-from knowledge_recycling.run_dir import read_rows
+from knowledge_recycling.storage.metrics_log import read_rows
 
 SMALL = (
     "teacher.width=8",

@@ -15,9 +15,10 @@ import pytest
 from sklearn.datasets import load_digits
 
 import knowledge_recycling as kr
-from knowledge_recycling import cli, pipeline, shadow_plan, shadows
+from knowledge_recycling import cli, pipeline, shadows
+from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY
 from knowledge_recycling.config import Config
-from knowledge_recycling.shadow_audit import CHANNELS, PRIMARY
+from knowledge_recycling.membership import plan
 
 TINY = (
     "teacher.width=8",
@@ -47,15 +48,15 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
     return run
 
 
-def plan(run: kr.RunDir) -> dict[str, np.ndarray]:
+def planned(run: kr.RunDir) -> dict[str, np.ndarray]:
     with np.load(run.path / "shadows" / "plan.npz", allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 def test_each_pipeline_trains_on_its_half_of_train_and_never_on_test(audited: kr.RunDir) -> None:
-    whole, found = audited.split()["indices"], plan(audited)
+    whole, found = audited.split()["indices"], planned(audited)
     for k in range(COUNT):
-        own = kr.RunDir(shadow_plan.folder(audited, k)).split()
+        own = audited.shadow(k).split()
         assert own["indices"]["train"] == found["indices"][found["membership"][k]].tolist()
         records = len(load_digits().target)
         real = {i for i in own["indices"]["train"] if i < records}
@@ -69,13 +70,13 @@ def test_each_pipeline_trains_on_its_half_of_train_and_never_on_test(audited: kr
 def test_pipelines_differ_and_models_are_dropped(audited: kr.RunDir) -> None:
     stored = []
     for k in range(COUNT):
-        folder = shadow_plan.folder(audited, k)
+        folder = audited.shadow(k).path
         assert not list(folder.rglob("*.safetensors"))
         with np.load(folder / "signals.npz", allow_pickle=False) as arrays:
             stored.append(arrays["teacher"])
-            assert arrays["student"].shape == (5, len(plan(audited)["labels"]), 10)
+            assert arrays["student"].shape == (5, len(planned(audited)["labels"]), 10)
     assert not any(np.array_equal(a, stored[0]) for a in stored[1:])
-    seeds = {Config.load(shadow_plan.folder(audited, k) / "config.yaml").seed for k in range(COUNT)}
+    seeds = {Config.load(audited.shadow(k).path / "config.yaml").seed for k in range(COUNT)}
     assert len(seeds) == COUNT
 
 
@@ -107,14 +108,14 @@ def test_the_report_reads_them_out_and_names_no_record(audited: kr.RunDir) -> No
 
 def test_only_what_is_missing_is_run_again(audited: kr.RunDir) -> None:
     config = Config.load(audited.path / "config.yaml")
-    files = [shadow_plan.folder(audited, k) / "signals.npz" for k in range(COUNT)]
+    files = [audited.shadow(k).path / "signals.npz" for k in range(COUNT)]
     before = [file.stat().st_mtime_ns for file in files]
     content = files[2].read_bytes()
     files[2].unlink()
     with pytest.raises(kr.KRError, match="missing; run the same `kr shadows` command again"):
         pipeline.run_stage("audit", config, audited)
     for stage in ("teacher", "generator", "distillation"):
-        (shadow_plan.folder(audited, 2) / stage / "result.json").unlink()
+        (audited.shadow(2).path / stage / "result.json").unlink()
     shadows.run(audited, config, COUNT, reuse_choices=True, canaries=CANARIES)
     after = [file.stat().st_mtime_ns for file in files]
     assert [a == b for a, b in zip(before, after, strict=True)] == [k != 2 for k in range(COUNT)]
@@ -139,7 +140,7 @@ def test_shadows_of_another_pipeline_are_refused(audited: kr.RunDir, tmp_path: P
     with pytest.raises(kr.KRError, match="not of this run's pipeline .tuning: the run has chosen"):
         pipeline.run_stage("audit", config, run)
     tuning.write_text(json.dumps(tree))
-    path = shadow_plan.folder(run, 3) / "config.yaml"
+    path = run.shadow(3).path / "config.yaml"
     path.write_text(path.read_text().replace("steps: 40", "steps: 41"))
     with pytest.raises(kr.KRError, match="generator.steps: 40 here, 41 there. Move that folder|41"):
         pipeline.run_stage("audit", config, run)
@@ -162,9 +163,9 @@ def test_the_release_gate_exits_with_3(
 def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None:
     run = kr.run("digits", tmp_path / "run", settings=TINY, until="distillation")
     config = Config.load(run.path / "config.yaml")
-    shadow_plan.draw(run, config, COUNT, reuse_choices=False, canary_count=0)
+    plan.draw(run.shadows, run.split(), config, COUNT, reuse_choices=False, canary_count=0)
     shadows.one(run.path, 1, 1, reuse_choices=False, keep_models=True)
-    own = kr.RunDir(shadow_plan.folder(run, 1))
+    own = run.shadow(1)
     assert "taken_over" not in own.result("tuning")
     assert (own.path / "distillation" / "network.safetensors").exists()
 

@@ -11,7 +11,7 @@ from torch import nn
 from knowledge_recycling import classifiers, pipeline
 from knowledge_recycling import data as images_door
 from knowledge_recycling.config import Config
-from knowledge_recycling.run_dir import RunDir
+from knowledge_recycling.storage.run_dir import RunDir
 
 
 def run(

@@ -9,9 +9,10 @@ from torch import nn
 from knowledge_recycling import classifiers, generators
 from knowledge_recycling.config import Config
 from knowledge_recycling.generators.interface import Generator
-from knowledge_recycling.run_dir import RunDir, read_json
-from knowledge_recycling.runtime import Runtime
-from knowledge_recycling.synthesis import Parameters, Source
+from knowledge_recycling.storage.files import read_json
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.training.runtime import Runtime
 
 
 def classifier(run_dir: RunDir, stage: str, runtime: Runtime) -> nn.Module:

@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from knowledge_recycling import auditing, pipeline, reporting, shadow_audit
+from knowledge_recycling import auditing, pipeline, reporting
 from knowledge_recycling import shadows as shadow_runs
+from knowledge_recycling.auditing import gate
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.run_dir import RunDir
+from knowledge_recycling.storage.run_dir import RunDir
 
 app = typer.Typer(
     help="Knowledge Recycling: a classifier that never saw the private images.",
@@ -154,7 +155,7 @@ def audit(
         typer.echo(json.dumps(result, indent=1))
     else:
         _show_attacks(attacks)
-    if run is not None and fail_above and shadow_audit.exceeds(result["targets"], fail_above):
+    if run is not None and fail_above and gate.exceeds(result["targets"], fail_above):
         Console(stderr=True).print(f"release gate shut: the Student is above {fail_above}")
         raise typer.Exit(3)
 

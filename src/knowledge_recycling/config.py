@@ -330,7 +330,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _parse_setting(setting: str) -> dict[str, Any]:
     name, equals, text = setting.partition("=")
     if not equals or not name:
-        raise KRError(f"--set {setting}: expected stage.field=value, such as teacher.steps=500")
+        raise KRError(f"{setting}: expected stage.field=value, such as teacher.steps=500")
     try:
         value: Any = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -10,16 +10,6 @@ from typing import Any
 
 from knowledge_recycling import data
 from knowledge_recycling.config import Config, Distillation
-from knowledge_recycling.probes import PROBE_LESSONS
-from knowledge_recycling.progress import clock, console
-from knowledge_recycling.run_dir import (
-    RunDir,
-    digest,
-    disk_full_explained,
-    file_digest,
-    write_npz,
-)
-from knowledge_recycling.runtime import Runtime, peak_memory_bytes, reset_peak_memory
 from knowledge_recycling.stages import (
     audit,
     distillation,
@@ -30,6 +20,12 @@ from knowledge_recycling.stages import (
     teacher,
     tuning,
 )
+from knowledge_recycling.storage.files import digest, disk_full_explained, file_digest, write_npz
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.probes import PROBE_LESSONS
+from knowledge_recycling.training.progress import clock, console
+from knowledge_recycling.training.provenance import peak_memory_bytes, reset_peak_memory
+from knowledge_recycling.training.runtime import Runtime
 
 PROBE = tuple(
     f"distillation.{field}"

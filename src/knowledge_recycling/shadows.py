@@ -18,13 +18,17 @@ from typing import Any
 
 import torch
 
-from knowledge_recycling import artefacts, pipeline, progress, shadow_plan, signals
+from knowledge_recycling import artefacts, pipeline
 from knowledge_recycling.config import Config
-from knowledge_recycling.progress import clock
-from knowledge_recycling.run_dir import RunDir, write_json, write_npz
-from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.shadow_plan import Plan, folder
-from knowledge_recycling.synthesis import Parameters
+from knowledge_recycling.membership import plan, signals
+from knowledge_recycling.membership.plan import Plan
+from knowledge_recycling.storage.files import write_json, write_npz
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.source import Parameters
+from knowledge_recycling.training import progress
+from knowledge_recycling.training.progress import clock
+from knowledge_recycling.training.runtime import Runtime
+from knowledge_recycling.training.seeds import derive
 
 LAST = "distillation"
 CHOICES = ("selection", "tuning")
@@ -57,8 +61,15 @@ def run(
     """
     run_dir.result(LAST)
     with run_dir.lock():
-        shadow_plan.draw(run_dir, config, count, reuse_choices=reuse_choices, canary_count=canaries)
-        todo = [k for k in range(count) if not (folder(run_dir, k) / "signals.npz").exists()]
+        plan.draw(
+            run_dir.shadows,
+            run_dir.split(),
+            config,
+            count,
+            reuse_choices=reuse_choices,
+            canary_count=canaries,
+        )
+        todo = [k for k in range(count) if not (run_dir.shadow(k).path / "signals.npz").exists()]
         _announce(run_dir, len(todo), count, workers, reuse_choices)
         threads = max(1, (config.runtime.threads or os.cpu_count() or 1) // workers)
         tasks = [(run_dir.path, k, threads, reuse_choices, keep_models) for k in todo]
@@ -69,7 +80,7 @@ def run(
             pipeline.say(
                 run_dir,
                 f"shadow {k} of {count}: done in {clock(seconds)}, about {clock(left)} and "
-                f"{_bytes(folder(run_dir, k)) * (len(todo) - done) / 2**20:.0f} MiB to go",
+                f"{_bytes(run_dir.shadow(k).path) * (len(todo) - done) / 2**20:.0f} MiB to go",
             )
 
 
@@ -132,14 +143,14 @@ def one(
     progress.console.quiet = True
     try:
         run_dir = RunDir(parent)
-        plan = Plan.load(run_dir, Config.load(run_dir.path / "config.yaml"))
+        plan = Plan.load(run_dir.shadows, Config.load(run_dir.path / "config.yaml"))
         config = plan.config.model_copy(
             update={
                 "seed": derive(plan.config.seed, "shadow", k) % 2**31,
                 "runtime": plan.config.runtime.model_copy(update={"threads": threads}),
             }
         )
-        shadow = RunDir(folder(run_dir, k))
+        shadow = run_dir.shadow(k)
         write_json(shadow.path / "split.json", plan.half(k))
         if reuse_choices:
             pipeline.run(config, shadow, "generator")

@@ -13,7 +13,7 @@ from knowledge_recycling.classifiers.inference import CHUNK, features_of, logits
 from knowledge_recycling.classifiers.resnet import ResNet
 from knowledge_recycling.config import Classifier, Config
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.runtime import Runtime
+from knowledge_recycling.training.runtime import Runtime
 
 SPEC: dict[str, Any] = {
     "network": "resnet",

@@ -131,7 +131,7 @@ def test_mixed_sizes_are_refused_or_resized(paint: Paint) -> None:
 
 def test_one_size_that_cannot_run(paint: Paint) -> None:
     root = paint("a", "b", shape=(200, 180))
-    with pytest.raises(KRError, match=r"all images are 200 x 180 pixels.*--set data.size=64"):
+    with pytest.raises(KRError, match=r"all images are 200 x 180 pixels.*the setting data.size=64"):
         opened(root)
 
 
@@ -140,7 +140,7 @@ def test_broken_files(paint: Paint) -> None:
     whole = (root / "b" / "3.png").read_bytes()
     (root / "b" / "3.png").write_bytes(whole[: len(whole) - 40])
     (root / "b" / "5.png").write_bytes(b"no image at all")
-    message = r"b/3.png cannot be decoded: .*\(1 more files are broken too\).*--skip-broken"
+    message = r"b/3.png cannot be decoded: .*\(1 more files are broken too\).*data.skip_broken=true"
     with pytest.raises(KRError, match=message) as error:
         opened(root)
     assert str(root) in str(error.value)

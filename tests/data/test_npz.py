@@ -190,11 +190,11 @@ WRONG = {
     ),
     "size": (
         lambda a: {"images": np.zeros((20, 30, 30), np.uint8), "labels": a["train_labels"]},
-        "a side of 30 pixels does not fit .* --set data.size=28",
+        "a side of 30 pixels does not fit .* the setting data.size=28",
     ),
     "not square": (
         lambda a: {"images": np.zeros((20, 30, 34), np.uint8), "labels": a["train_labels"]},
-        r"30 x 34 pixels \(height x width\), not square; --set data.size=32 resizes them",
+        r"30 x 34 pixels \(height x width\), not square; the setting data.size=32 resizes them",
     ),
 }
 

@@ -22,7 +22,9 @@ def test_allowed_sizes_are_doubled_grids_of_four_to_eight() -> None:
 
 @pytest.mark.parametrize(("size", "nearest"), [(30, 28), (63, 64), (9, 8)])
 def test_other_sizes_name_the_nearest(size: int, nearest: int) -> None:
-    with pytest.raises(KRError, match=f"a side of {size} pixels .* --set data.size={nearest}$"):
+    with pytest.raises(
+        KRError, match=f"a side of {size} pixels .* the setting data.size={nearest}$"
+    ):
         check_square_size(size)
     with pytest.raises(KRError, match=r"data\.size: a side of 30"):
         open_source(Data(source="digits", size=30))

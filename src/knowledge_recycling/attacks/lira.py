@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
-from knowledge_recycling.attacks.shadows import Moments, as_signals, complements, moments
+from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, complements, moments
 from knowledge_recycling.errors import KRError
 
 Floats = NDArray[np.float64]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from knowledge_recycling.attacks.shadows import as_signals, complements, leave_pair_out
-from knowledge_recycling.attacks.signals import probability
+from knowledge_recycling.attacks.leave_pair_out import as_signals, complements, leave_pair_out
+from knowledge_recycling.attacks.logit_margin import probability
 from knowledge_recycling.errors import KRError
 
 Floats = NDArray[np.float64]

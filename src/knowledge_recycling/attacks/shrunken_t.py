@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from knowledge_recycling.attacks.shadows import Moments, as_signals, complements, moments
+from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, complements, moments
 from knowledge_recycling.attacks.student_t import log_t, shrunken_variance
 
 Floats = NDArray[np.float64]

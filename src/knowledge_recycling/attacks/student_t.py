@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import digamma, polygamma
 
-from knowledge_recycling.attacks.shadows import Moments, as_signals, complements, moments
+from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, complements, moments
 from knowledge_recycling.errors import KRError
 
 Floats = NDArray[np.float64]

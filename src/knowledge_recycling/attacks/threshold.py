@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, expit, log_expit, softmax
 
-from knowledge_recycling.attacks.signals import as_logits, logit_margin
+from knowledge_recycling.attacks.logit_margin import as_logits, logit_margin
 
 Floats = NDArray[np.float64]
 

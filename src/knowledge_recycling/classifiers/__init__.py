@@ -10,7 +10,7 @@ from torch import nn
 
 from knowledge_recycling.classifiers.resnet import ResNet
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.storage import load_network, save_network
+from knowledge_recycling.storage.networks import load_network, save_network
 
 
 def build(

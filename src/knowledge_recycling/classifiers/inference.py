@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from knowledge_recycling.runtime import Runtime, to_float
+from knowledge_recycling.training.pixels import to_float
+from knowledge_recycling.training.runtime import Runtime
 
 CHUNK = 512
 

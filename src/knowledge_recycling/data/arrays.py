@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from knowledge_recycling.data import checks
-from knowledge_recycling.data.files import replacing
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.storage.files import atomic
 
 
 def save_arrays(
@@ -38,7 +38,7 @@ def save_arrays(
     """
     content = _validated(np.asarray(images), np.asarray(labels), groups)
     try:
-        with replacing(path) as stream:
+        with atomic(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **content)
     except OSError as error:
         raise KRError(f"{path}: cannot be written ({error.strerror or error})") from error

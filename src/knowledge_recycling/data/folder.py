@@ -143,7 +143,7 @@ def _without_broken(
         more = f" ({len(broken) - 1} more files are broken too)" if len(broken) > 1 else ""
         raise KRError(
             f"{root}: {entry.file} cannot be decoded: {image.error}{more}; replace it, or go on "
-            "without broken files with --skip-broken"
+            "without broken files with the setting data.skip_broken=true"
         )
     whole = [(e, d) for e, d in zip(entries, decoded, strict=True) if not d.error]
     if not whole:
@@ -164,7 +164,7 @@ def _stack(root: Path, decoded: list[Decoded]) -> np.ndarray:
         reason = "one square size is needed" if len(shapes) > 1 else "which cannot run as it is"
         raise KRError(
             f"{root}: {what} pixels (height x width), {reason}; resize them all with "
-            f"--set data.size={size}"
+            f"the setting data.size={size}"
         )
     if not any(d.coloured for d in decoded):
         return np.stack(arrays)[..., np.newaxis]

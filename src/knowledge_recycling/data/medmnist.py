@@ -18,8 +18,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from knowledge_recycling.data.files import replacing
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.storage.files import atomic
 
 URL = "https://zenodo.org/records/10519652/files"
 """Where the authors keep the files; the environment variable KR_MEDMNIST_URL replaces it."""
@@ -100,7 +100,8 @@ def _download(file: str, path: Path, md5: str) -> None:
     try:
         with (
             urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer,
-            replacing(path) as stream,
+            atomic(path) as temporary,
+            temporary.open("wb") as stream,
         ):
             digest = hashlib.md5(usedforsecurity=False)
             while chunk := answer.read(1 << 20):

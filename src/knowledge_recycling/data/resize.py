@@ -42,7 +42,7 @@ def check_square_size(size: int, what: str = "data.size") -> None:
         raise KRError(
             f"{what}: a side of {size} pixels does not fit the Generator's grid "
             f"(allowed: {', '.join(map(str, ALLOWED_SIZES))}); "
-            f"choose the nearest with --set data.size={nearest_size(size)}"
+            f"choose the nearest with the setting data.size={nearest_size(size)}"
         )
 
 
@@ -50,13 +50,13 @@ def check_shape(height: int, width: int, where: str) -> None:
     """Refuses images that are not square or whose side is not allowed.
 
     Raises:
-        KRError: says which `--set data.size=` resizes them.
+        KRError: says which setting `data.size` resizes them.
     """
     if height != width:
         size = nearest_size((height + width) / 2)
         raise KRError(
             f"{where}: the images are {height} x {width} pixels (height x width), not square; "
-            f"--set data.size={size} resizes them, which changes their aspect ratio"
+            f"the setting data.size={size} resizes them, which changes their aspect ratio"
         )
     check_square_size(height, f"{where}: images of {height} x {width} pixels")
 

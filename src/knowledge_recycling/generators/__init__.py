@@ -25,7 +25,7 @@ from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentGenerator
 from knowledge_recycling.generators.mixture import Mixture
 from knowledge_recycling.generators.r3gan import R3GAN
-from knowledge_recycling.storage import load_network, save_network
+from knowledge_recycling.storage.networks import load_network, save_network
 
 NETWORKS: dict[str, type[Generator]] = {
     "latent": LatentGenerator,

@@ -38,7 +38,7 @@ from knowledge_recycling.config import Generator as Config
 from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.patch_adversary import PatchAdversary
-from knowledge_recycling.runtime import to_float
+from knowledge_recycling.training.pixels import to_float
 
 LEARNING_RATE = 2e-3
 MOST_COMPONENTS = 32

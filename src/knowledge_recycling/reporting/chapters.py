@@ -20,16 +20,10 @@ from knowledge_recycling.reporting.document import (
     cells,
 )
 from knowledge_recycling.reporting.fidelity import fidelity
-from knowledge_recycling.reporting.formats import (
-    count,
-    decimal,
-    difference,
-    finite,
-    percent,
-)
+from knowledge_recycling.reporting.formats import count, decimal, difference, finite, percent
 from knowledge_recycling.reporting.front import forgotten
-from knowledge_recycling.reporting.making import making
 from knowledge_recycling.reporting.privacy import privacy
+from knowledge_recycling.reporting.provenance import making
 from knowledge_recycling.reporting.results import REAL_EXAMPLES, Results
 
 STRIP_IMAGES = 10

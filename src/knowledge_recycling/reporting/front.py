@@ -19,7 +19,7 @@ from knowledge_recycling.reporting.formats import (
     signed,
 )
 from knowledge_recycling.reporting.results import REAL_EXAMPLES, Results
-from knowledge_recycling.reporting.shadows import first_words, leak_notice
+from knowledge_recycling.reporting.shadow_audit import first_words, leak_notice
 
 MEASURES = (
     ("Accuracy", "accuracy", True),

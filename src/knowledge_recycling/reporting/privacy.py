@@ -19,7 +19,7 @@ from knowledge_recycling.reporting.document import (
 )
 from knowledge_recycling.reporting.formats import count, decimal, interval, percent
 from knowledge_recycling.reporting.results import Results
-from knowledge_recycling.reporting.shadows import WEAK, of_protocol, reading, shadow_audit
+from knowledge_recycling.reporting.shadow_audit import WEAK, of_protocol, reading, shadow_audit
 
 RULE = (
     "A membership inference attack guesses whether an image was trained on. Attacks give lower "

@@ -12,16 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from knowledge_recycling import artefacts, data, shadow_plan, signals
+from knowledge_recycling import artefacts, data
 from knowledge_recycling.attacks import threshold
-from knowledge_recycling.attacks.signals import logit_margin
-from knowledge_recycling.classifiers.inference import logits_of
-from knowledge_recycling.config import Config
-from knowledge_recycling.data import Split
-from knowledge_recycling.errors import KRError
-from knowledge_recycling.run_dir import RunDir, read_json, write_json, write_npz
-from knowledge_recycling.runtime import Runtime
-from knowledge_recycling.shadow_audit import (
+from knowledge_recycling.attacks.logit_margin import logit_margin
+from knowledge_recycling.auditing.verdict import (
     CHANNELS,
     PRIMARY,
     Verdict,
@@ -29,8 +23,16 @@ from knowledge_recycling.shadow_audit import (
     copies,
     judge,
 )
-from knowledge_recycling.shadow_plan import Plan
-from knowledge_recycling.statistics import auc_estimate, roc_curve, tpr_at_fpr_estimate
+from knowledge_recycling.classifiers.inference import logits_of
+from knowledge_recycling.config import Config
+from knowledge_recycling.data import Split
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership import plan, signals
+from knowledge_recycling.membership.plan import Plan
+from knowledge_recycling.statistics.rates import auc_estimate, roc_curve, tpr_at_fpr_estimate
+from knowledge_recycling.storage.files import read_json, write_json, write_npz
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.training.runtime import Runtime
 
 WARNING = (
     "Train images are members and test images non-members, as in the paper. Where the two differ "
@@ -60,7 +62,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     folder = run_dir.stage("audit")
     targets, curves = _paper(config, run_dir, runtime, members, nonmembers)
     shadows = None
-    if shadow_plan.exists(run_dir):
+    if plan.exists(run_dir.shadows):
         verdict, shadows, exposed = _shadows(config, run_dir, runtime)
         for channel, target in verdict.targets.items():
             entry = targets.setdefault(channel, {"attacks": {}})
@@ -106,10 +108,10 @@ def _shadows(
     config: Config, run_dir: RunDir, runtime: Runtime
 ) -> tuple[Verdict, dict[str, Any], list[int]]:
     """Verdict, what result.json says beside it, and the most exposed records' positions."""
-    plan = Plan.load(run_dir, config)
+    plan = Plan.load(run_dir.shadows, config)
     ordinary = plan.kind == 0
     pool = plan.pool()
-    shadows = [RunDir(shadow_plan.folder(run_dir, k)) for k in range(len(plan.membership))]
+    shadows = [run_dir.shadow(k) for k in range(len(plan.membership))]
     for shadow in shadows:
         _check_same_pipeline(run_dir, plan, shadow)
     phi = _signals(shadows, plan)
@@ -131,7 +133,7 @@ def _shadows(
         "power": verdict.power,
         "copies": copies(own["synthetic"], phi["held_out"][:, ordinary], membership),
         "canary_count": plan.asked["canaries"],
-        "canaries": canary_arm(phi, plan.membership, plan.kind, **options)
+        "canaries": canary_arm(phi, plan.membership, plan.canary_kinds(), **options)
         if plan.asked["canaries"]
         else None,
         "seconds_per_shadow": [round(t["seconds"], 1) for t in times],

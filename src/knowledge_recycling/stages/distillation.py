@@ -13,13 +13,16 @@ from typing import Any
 import torch
 
 from knowledge_recycling import artefacts, classifiers
-from knowledge_recycling.checkpoint import Checkpoint
-from knowledge_recycling.classifiers.training import fit
 from knowledge_recycling.config import Config
-from knowledge_recycling.gkd import Lessons
-from knowledge_recycling.run_dir import STATE, Metrics, RunDir, write_npz
-from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.synthesis import Parameters, Source
+from knowledge_recycling.storage.files import write_npz
+from knowledge_recycling.storage.metrics_log import Metrics
+from knowledge_recycling.storage.run_dir import STATE, RunDir
+from knowledge_recycling.synthesis.gkd import Lessons
+from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.loop import fit
+from knowledge_recycling.training.runtime import Runtime
+from knowledge_recycling.training.seeds import derive
 
 SAMPLES_PER_CLASS = 8
 

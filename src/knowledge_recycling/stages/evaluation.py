@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from knowledge_recycling import artefacts, data, metrics
+from knowledge_recycling import artefacts, data
+from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.classifiers.inference import features_of, logits_of
 from knowledge_recycling.config import Config
 from knowledge_recycling.data import Split
-from knowledge_recycling.diagnostics import diagnose
-from knowledge_recycling.run_dir import RunDir, write_npz
-from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.statistics import paired_difference
-from knowledge_recycling.synthesis import Parameters
+from knowledge_recycling.statistics.rates import paired_difference
+from knowledge_recycling.storage.files import write_npz
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.fidelity import diagnose
+from knowledge_recycling.synthesis.source import Parameters
+from knowledge_recycling.training.runtime import Runtime
+from knowledge_recycling.training.seeds import derive
 
 ROLES = {"teacher": "teacher", "student": "distillation"}
 MOST_REFERENCES = 5000

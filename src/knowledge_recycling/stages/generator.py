@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 
 from knowledge_recycling import classifiers, data, generators
-from knowledge_recycling.batching import Shuffled
-from knowledge_recycling.checkpoint import Checkpoint
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.adversarial import AdversarialTraining
@@ -25,9 +23,14 @@ from knowledge_recycling.generators.biggan import BigGANTraining
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentTraining
 from knowledge_recycling.generators.r3gan import R3GANTraining
-from knowledge_recycling.progress import track
-from knowledge_recycling.run_dir import STATE, Metrics, RunDir
-from knowledge_recycling.runtime import Runtime, derive, to_float
+from knowledge_recycling.storage.metrics_log import Metrics
+from knowledge_recycling.storage.run_dir import STATE, RunDir
+from knowledge_recycling.training.batching import Shuffled
+from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.pixels import to_float
+from knowledge_recycling.training.progress import track
+from knowledge_recycling.training.runtime import Runtime
+from knowledge_recycling.training.seeds import derive
 
 COLLAPSED = 0.1
 """A snapshot with less than this share of the real images' variation within a class collapsed."""

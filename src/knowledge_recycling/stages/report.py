@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from knowledge_recycling import reporting
 from knowledge_recycling.config import Config
-from knowledge_recycling.run_dir import RunDir, write_bytes
+from knowledge_recycling.storage.files import write_bytes
+from knowledge_recycling.storage.run_dir import RunDir
 
 
 @dataclass(frozen=True)

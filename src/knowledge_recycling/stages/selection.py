@@ -11,10 +11,11 @@ from typing import Any
 
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.config import Config
-from knowledge_recycling.probes import Bench, rank
-from knowledge_recycling.run_dir import RunDir, read_json, write_json
-from knowledge_recycling.runtime import Runtime
-from knowledge_recycling.synthesis import Parameters
+from knowledge_recycling.storage.files import read_json, write_json
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.probes import Bench, rank
+from knowledge_recycling.synthesis.source import Parameters
+from knowledge_recycling.training.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def run(config: Config, run_dir: RunDir) -> Result:
     runtime = Runtime.start(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
-    bench = Bench.of("selection", config, run_dir, val.images, val.labels, runtime)
+    spec = artefacts.student_spec(config, run_dir)
+    bench = Bench.of("selection", config, spec, val.images, val.labels, runtime)
     memory = run_dir.stage("selection") / "probes.json"
     scores: dict[str, dict[str, float]] = read_json(memory) if memory.exists() else {}
 

@@ -9,15 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from knowledge_recycling import classifiers, data, metrics
-from knowledge_recycling.batching import Shuffled
-from knowledge_recycling.checkpoint import Checkpoint
+from knowledge_recycling import classifiers, data
+from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.classifiers.inference import probabilities_of
-from knowledge_recycling.classifiers.training import Recipe, fit
 from knowledge_recycling.config import Config
-from knowledge_recycling.run_dir import STATE, Metrics, RunDir
-from knowledge_recycling.runtime import Runtime, derive, to_float
+from knowledge_recycling.storage.metrics_log import Metrics
+from knowledge_recycling.storage.run_dir import STATE, RunDir
+from knowledge_recycling.training.batching import Shuffled
+from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.loop import Recipe, fit
+from knowledge_recycling.training.pixels import to_float
+from knowledge_recycling.training.runtime import Runtime
+from knowledge_recycling.training.seeds import derive
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,12 @@ from optuna.trial import FrozenTrial, TrialState
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.config import Config
 from knowledge_recycling.config import Tuning as Section
-from knowledge_recycling.probes import Bench, rank
-from knowledge_recycling.run_dir import RunDir, read_json, write_bytes, write_json
-from knowledge_recycling.runtime import Runtime, derive
-from knowledge_recycling.synthesis import Parameters, Source
+from knowledge_recycling.storage.files import read_json, write_bytes, write_json
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.probes import Bench, rank
+from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.training.runtime import Runtime
+from knowledge_recycling.training.seeds import derive
 
 DEFAULT = Parameters()
 LOOKS = 3
@@ -44,7 +46,8 @@ def run(config: Config, run_dir: RunDir) -> Result:
     """Searches the parameters of synthesis for the chosen snapshot."""
     runtime = Runtime.start(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
-    bench = Bench.of("tuning", config, run_dir, val.images, val.labels, runtime)
+    spec = artefacts.student_spec(config, run_dir)
+    bench = Bench.of("tuning", config, spec, val.images, val.labels, runtime)
     snapshot = run_dir.result("selection")["snapshot"]
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     plain = artefacts.source(run_dir, snapshot, teacher, DEFAULT, runtime)

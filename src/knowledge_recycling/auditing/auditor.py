@@ -1,0 +1,278 @@
+"""The auditor: arrays of scores or signals in, estimates with intervals out; no model, no images.
+
+Scores: higher means member. An audit gives lower bounds: what no attack here finds is "not found
+at this power". Membership must be a random half of one pool (see `blind_baseline.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from knowledge_recycling.attacks import lira, rmia, shrunken_t, student_t
+from knowledge_recycling.attacks.leave_pair_out import as_signals, complements
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.statistics.epsilon import epsilon_estimate
+from knowledge_recycling.statistics.estimate import Floats, as_scores, group_codes
+from knowledge_recycling.statistics.rates import auc_estimate, tpr_at_fpr_estimate
+from knowledge_recycling.statistics.two_way import Trials, pooled_estimates, rate_above
+
+FPRS = {"0.01": 0.01, "0.001": 0.001}
+LEAST_NONMEMBERS = 10_000
+"""Non-member trials from which the TPR at 0.1% FPR is given."""
+
+Attack = Callable[[Floats, NDArray[np.bool_], NDArray[np.intp]], Floats]
+ATTACKS: dict[str, Attack] = {
+    "threshold": lambda signals, membership, pairs: signals,
+    "lira_online": lira.online,
+    "lira_offline": lira.offline,
+    "student_t": student_t.online,
+    "shrunken_t": shrunken_t.online,
+    "rmia_online": rmia.online,
+    "rmia_offline": rmia.offline,
+}
+"""Scores (K, N) of every pipeline as the target, from signals, membership and complements."""
+
+
+def audit_scores(
+    member_scores: ArrayLike,
+    nonmember_scores: ArrayLike,
+    *,
+    member_groups: ArrayLike | None = None,
+    nonmember_groups: ArrayLike | None = None,
+    name: str = "scores",
+    delta: float = 0.0,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Figures of any attack on one target, from its scores.
+
+    Args:
+        member_scores: (n,), higher means member.
+        nonmember_scores: (m,).
+        member_groups: (n,), the patient of each member; None: each record is its own.
+        nonmember_groups: (m,), likewise.
+        name: of the attack.
+        delta: of the guarantee whose epsilon is bounded.
+        draws: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        `{"attacks": {name: {"auc", "tpr_at_fpr": {"0.01", "0.001"}, "epsilon"}}}`, each with
+        `value`, `low` and `high`; "0.001" is None under 10,000 non-members.
+
+    Raises:
+        KRError: as `statistics.auc_estimate`.
+
+    Example:
+        >>> result = audit_scores([2.0, 3.0, 4.0], [0.0, 1.0, 1.5])
+        >>> result["attacks"]["scores"]["auc"]["value"]
+        1.0
+    """
+    sides = [as_scores(member_scores, "member_scores")]
+    sides.append(as_scores(nonmember_scores, "nonmember_scores"))
+    options: dict[str, Any] = {
+        "member_groups": member_groups,
+        "nonmember_groups": nonmember_groups,
+        "draws": draws,
+        "seed": seed,
+    }
+    entry = {
+        "auc": auc_estimate(sides[0], sides[1], **options).as_dict(),
+        "tpr_at_fpr": {
+            text: tpr_at_fpr_estimate(sides[0], sides[1], fpr, **options).as_dict()
+            if _enough(sides[1].size, fpr)
+            else None
+            for text, fpr in FPRS.items()
+        },
+        "epsilon": epsilon_estimate(
+            np.concatenate(sides)[None],
+            np.repeat([True, False], [side.size for side in sides])[None],
+            groups=_joined(sides, member_groups, nonmember_groups),
+            delta=delta,
+            seed=seed,
+        ),
+    }
+    return {"attacks": {name: entry}}
+
+
+def audit_signals(
+    signals: ArrayLike,
+    membership: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    pairs: ArrayLike | None = None,
+    attacks: Sequence[str] = tuple(ATTACKS),
+    delta: float = 0.0,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Figures of every attack, each pipeline once the target, its complement left out.
+
+    Args:
+        signals: (K, N), phi of record n under pipeline k (see `attacks.signals.logit_margin`).
+        membership: (K, N) bool, whether record n trained pipeline k.
+        groups: (N,), the patient of each record; None: each record is its own.
+        pairs: (K,), the complement of each pipeline or -1; None finds them in membership.
+        attacks: names out of `ATTACKS`.
+        delta: of the guarantee whose epsilon is bounded.
+        draws: bootstrap draws over records (patients) and pipelines.
+        seed: of the draws.
+
+    Returns:
+        `{"attacks": {name: ...}}` in the shape of `audit_scores`, over all records; with groups
+        also `"groups"`, the same for whole patients, whose score is the mean over their records.
+
+    Raises:
+        KRError: shapes or values that do not fit, an unknown attack, or a patient of whom a
+            pipeline has some records and not others.
+    """
+    scores = signal_scores(signals, membership, pairs=pairs, attacks=attacks)
+    return audit_pooled(scores, membership, groups=groups, delta=delta, draws=draws, seed=seed)
+
+
+def audit_pooled(
+    scores: Mapping[str, Floats],
+    membership: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    delta: float = 0.0,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Figures of leave-pair-out scores (K, N) by attack; arguments and result of `audit_signals`.
+
+    Raises:
+        KRError: a pipeline has some records of a patient and not others.
+    """
+    member = np.asarray(membership, dtype=bool)
+    options: dict[str, Any] = {"delta": delta, "draws": draws, "seed": seed}
+    result = {
+        "attacks": {
+            name: _pooled(values, member, groups=groups, **options)
+            for name, values in scores.items()
+        }
+    }
+    if groups is not None:
+        whole = _group_membership(member, groups)
+        result["groups"] = {
+            name: _pooled(group_means(values, groups), whole, groups=None, **options)
+            for name, values in scores.items()
+        }
+    return result
+
+
+def signal_scores(
+    signals: ArrayLike,
+    membership: ArrayLike,
+    *,
+    pairs: ArrayLike | None = None,
+    attacks: Sequence[str] = tuple(ATTACKS),
+) -> dict[str, Floats]:
+    """The (K, N) leave-pair-out scores of the named attacks; arguments as in `audit_signals`.
+
+    Raises:
+        KRError: shapes or values that do not fit, or an unknown attack.
+    """
+    phi, member = as_signals(signals, membership)
+    unknown = [name for name in attacks if name not in ATTACKS]
+    if unknown:
+        raise KRError(f"attack {unknown[0]!r} is unknown; known: {', '.join(ATTACKS)}")
+    pair = complements(member, pairs)
+    return {name: ATTACKS[name](phi, member, pair) for name in attacks}
+
+
+def audit_target(
+    scores: ArrayLike,
+    membership: ArrayLike,
+    target: int,
+    *,
+    pairs: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    fpr: float = 0.01,
+) -> dict[str, dict[str, float]]:
+    """One pipeline's TPR and FPR at a threshold fixed on its shadows, with exact intervals.
+
+    The threshold is the lowest that at most `fpr` of the shadows' non-member scores reach. Its
+    true FPR on the target is a figure of its own, and may lie above `fpr`.
+
+    Args:
+        scores: (K, N) leave-pair-out scores, such as of `signal_scores`.
+        membership: (K, N) bool.
+        target: which pipeline.
+        pairs: (K,), the complement of each pipeline or -1; None finds them in membership.
+        groups: (N,), the patient of each record; None: each record is its own.
+        fpr: wanted false-positive rate, in (0, 1).
+
+    Returns:
+        `tpr` and `fpr`, each with `value`, `low` and `high` (Clopper-Pearson).
+
+    Raises:
+        KRError: shapes or values that do not fit.
+    """
+    trials = Trials.of(scores, membership, groups)
+    left_out = [target, complements(trials.member, pairs)[target]]
+    shadow = ~np.isin(np.arange(len(trials.scores)), left_out)
+    reference = np.sort(trials.scores[shadow][~trials.member[shadow]])[::-1]
+    allowed = min(int(fpr * reference.size * (1 + 1e-12)), reference.size - 1)
+    threshold = float(np.nextafter(reference[allowed], np.inf))
+    row = slice(target, target + 1)
+    own = Trials(trials.scores[row], trials.member[row], trials.cluster)
+    return {
+        "tpr": rate_above(own, threshold, True).as_dict(),
+        "fpr": rate_above(own, threshold, False).as_dict(),
+    }
+
+
+def group_means(scores: Floats, groups: ArrayLike) -> Floats:
+    """Mean score of each group's records: (K, N) and (N,) to (K, G), groups in sorted order."""
+    codes = group_codes(groups, scores.shape[1], "groups")
+    return np.stack([np.bincount(codes, row) for row in scores]) / np.bincount(codes)
+
+
+def _pooled(
+    scores: Floats,
+    member: NDArray[np.bool_],
+    *,
+    groups: ArrayLike | None,
+    delta: float,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    nonmembers = int((~member).sum())
+    fprs = {text: fpr for text, fpr in FPRS.items() if _enough(nonmembers, fpr)}
+    area, rates = pooled_estimates(
+        scores, member, fprs=tuple(fprs.values()), groups=groups, draws=draws, seed=seed
+    )
+    found = {text: rates[fpr].as_dict() for text, fpr in fprs.items()}
+    return {
+        "auc": area.as_dict(),
+        "tpr_at_fpr": {text: found.get(text) for text in FPRS},
+        "epsilon": epsilon_estimate(scores, member, groups=groups, delta=delta, seed=seed),
+    }
+
+
+def _enough(nonmembers: int, fpr: float) -> bool:
+    return fpr > 0.001 or nonmembers >= LEAST_NONMEMBERS
+
+
+def _joined(
+    sides: Sequence[Floats], member_groups: ArrayLike | None, nonmember_groups: ArrayLike | None
+) -> NDArray[np.intp]:
+    """Groups of members, then of non-members, numbered apart."""
+    first = group_codes(member_groups, sides[0].size, "member_groups")
+    second = group_codes(nonmember_groups, sides[1].size, "nonmember_groups")
+    return np.concatenate([first, second + first.max() + 1])
+
+
+def _group_membership(member: NDArray[np.bool_], groups: ArrayLike) -> NDArray[np.bool_]:
+    share = group_means(member.astype(np.float64), groups)
+    if ((share > 0) & (share < 1)).any():
+        raise KRError(
+            "groups: a pipeline trained on some records of a group and not on others; "
+            "membership must be drawn by group"
+        )
+    return share == 1

@@ -1,0 +1,1 @@
+"""Estimates with 95% intervals; NumPy and SciPy alone."""

@@ -1,0 +1,72 @@
+"""Exact binomial intervals, and what an audit of a given size could have found."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import stats
+
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.statistics.estimate import ALPHA, Estimate
+
+
+def clopper_pearson(successes: float, trials: float, alpha: float = ALPHA) -> Estimate:
+    """The exact binomial interval, alpha / 2 at each end.
+
+    Args:
+        successes: from 0 to `trials`; a fraction is allowed, for an effective sample size.
+        trials: above 0.
+        alpha: one minus the level.
+
+    Raises:
+        KRError: counts that cannot be.
+
+    Example:
+        >>> estimate = clopper_pearson(0, 10)
+        >>> estimate.low, round(estimate.high, 4)
+        (0.0, 0.3085)
+    """
+    if not 0 <= successes <= trials or trials <= 0:
+        raise KRError(
+            f"{successes} successes in {trials} trials: expected 0 <= successes <= trials"
+        )
+    failures = trials - successes
+    low = stats.beta.ppf(alpha / 2, successes, failures + 1) if successes > 0 else 0.0
+    high = stats.beta.isf(alpha / 2, successes + 1, failures) if failures > 0 else 1.0
+    return Estimate(successes / trials, float(low), float(high))
+
+
+def power_statement(n_members: int, n_nonmembers: int, fpr: float) -> dict[str, float | str | None]:
+    """The smallest TPR at `fpr` that an audit of this size finds with 80% power.
+
+    Found means: at a threshold with `fpr` of the non-members above it, the lower end of the TPR's
+    Clopper-Pearson interval is above the upper end of the FPR's. The trials count as
+    independent, so give numbers of records (or patients), not of records times pipelines.
+
+    Args:
+        n_members: member trials.
+        n_nonmembers: non-member trials.
+        fpr: false-positive rate in (0, 1).
+
+    Returns:
+        `tpr` (None where even a TPR of 1 would not be found), `fpr`, `power` and `text`.
+
+    Raises:
+        KRError: no trials, or `fpr` outside (0, 1).
+    """
+    if n_members < 1 or n_nonmembers < 1 or not 0 < fpr < 1:
+        raise KRError("power: expected at least one trial a side and an FPR between 0 and 1")
+    power = 0.8
+    highest = clopper_pearson(math.floor(fpr * n_nonmembers + 1e-9), n_nonmembers).high
+    # The lower end for k hits is above `highest` when P(Binomial(n, highest) >= k) < alpha / 2.
+    needed = int(stats.binom.isf(ALPHA / 2, n_members, highest)) + 1
+    size = f"{n_members} members and {n_nonmembers} non-members"
+    if needed > n_members:
+        text = f"With {size}, no attack could have been found at {fpr:.1%} FPR."
+        return {"tpr": None, "fpr": fpr, "power": power, "text": text}
+    tpr = float(stats.beta.ppf(power, needed, n_members - needed + 1))
+    text = (
+        f"With {size}, an attack with a TPR of {tpr:.1%} at {fpr:.1%} FPR would have been found "
+        f"with {power:.0%} power; a weaker one may have been missed."
+    )
+    return {"tpr": tpr, "fpr": fpr, "power": power, "text": text}

@@ -1,0 +1,201 @@
+"""Exact binomial intervals and the lower bounds on epsilon that rest on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.optimize import brentq
+
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.statistics.estimate import ALPHA, as_scores
+from knowledge_recycling.statistics.two_way import Trials, rate_above
+
+
+def epsilon_bound(tpr_low: float, fpr_high: float, delta: float = 0.0) -> float:
+    """Lower bound of epsilon, ln((TPR_low - delta) / FPR_high), never below 0.
+
+    Every attack on an (epsilon, delta)-private training has TPR <= e^epsilon FPR + delta. With
+    each end at level 1 - alpha/2, the bound holds with probability 1 - alpha.
+
+    Args:
+        tpr_low: lower end of the true-positive rate.
+        fpr_high: upper end of the false-positive rate, above 0.
+        delta: of the guarantee.
+
+    Example:
+        >>> round(epsilon_bound(0.5, 0.05), 6) == round(math.log(10), 6)
+        True
+    """
+    return max(0.0, math.log((tpr_low - delta) / fpr_high)) if tpr_low > delta else 0.0
+
+
+def one_run_p_value(
+    epsilon: float, delta: float, correct: int, guesses: int, canaries: int
+) -> float:
+    """How probable `correct` right guesses or more are under (epsilon, delta)-privacy, at most.
+
+    Steinke, Nasr and Jagielski, arXiv:2305.08846, Theorem 5.2: the probability is at most
+    P(W >= v) + 2 m delta max_i P(v > W >= v - i) / i with W ~ Binomial(r, e^eps / (1 + e^eps)).
+
+    Args:
+        epsilon: at least 0.
+        delta: in [0, 1].
+        correct: v, right guesses.
+        guesses: r, canaries guessed at; the others are abstained from.
+        canaries: m, each included independently with probability one half.
+
+    Returns:
+        A bound on the probability, in [0, 1].
+
+    Raises:
+        KRError: unless 0 <= correct <= guesses <= canaries.
+    """
+    if not 0 <= correct <= guesses <= canaries or canaries < 1:
+        raise KRError(
+            f"{correct} right of {guesses} guesses at {canaries} canaries: expected "
+            "0 <= right <= guesses <= canaries"
+        )
+    accuracy = 1 / (1 + math.exp(-epsilon))
+    p_value = float(stats.binom.sf(correct - 1, guesses, accuracy))
+    if delta > 0 and correct > 0:
+        steps = np.arange(1, correct + 1)
+        worst = np.cumsum(stats.binom.pmf(correct - steps, guesses, accuracy)) / steps
+        p_value += 2 * canaries * delta * float(worst.max())
+    return min(p_value, 1.0)
+
+
+def one_run_bound(
+    correct: int, guesses: int, canaries: int, *, delta: float = 0.0, alpha: float = ALPHA
+) -> float:
+    """The largest epsilon that the guesses of one run rule out at level 1 - alpha; 0 if none.
+
+    Arguments and errors as in `one_run_p_value`.
+
+    Example:
+        >>> round(one_run_bound(10, 10, 10), 6) == round(-math.log(0.05**-0.1 - 1), 6)
+        True
+    """
+
+    def excess(epsilon: float) -> float:
+        return one_run_p_value(epsilon, delta, correct, guesses, canaries) - alpha
+
+    if excess(0.0) >= 0:
+        return 0.0
+    high = 1.0
+    while excess(high) < 0:
+        high *= 2
+    return float(brentq(excess, 0.0, high, xtol=1e-9))
+
+
+def one_run_epsilon(
+    scores: ArrayLike,
+    membership: ArrayLike,
+    *,
+    delta: float = 0.0,
+    fractions: Sequence[float] = (0.1, 0.3, 1.0),
+    alpha: float = ALPHA,
+) -> dict[str, float]:
+    """Epsilon lower bound from the canaries of one run.
+
+    The canaries with the highest scores are guessed members, those with the lowest non-members,
+    the middle is abstained from. Each fraction of guesses is tried at level alpha / len(fractions).
+
+    Args:
+        scores: (m,) of the canaries, higher means member, computed without their membership.
+        membership: (m,) bool, each true independently with probability one half.
+        delta: of the guarantee.
+        fractions: shares of the canaries guessed at, fixed before looking.
+        alpha: one minus the level.
+
+    Returns:
+        `epsilon`, and the `correct`, `guesses` and `canaries` it comes from.
+
+    Raises:
+        KRError: lengths differ or scores are NaN.
+    """
+    values, member = as_scores(scores, "scores"), np.asarray(membership, dtype=bool)
+    if values.shape != member.shape:
+        raise KRError(f"membership: expected {values.size} values, got shape {member.shape}")
+    order = member[np.argsort(values, kind="stable")]
+    results = []
+    for fraction in fractions:
+        half = max(1, round(fraction * order.size / 2)) if order.size > 1 else 0
+        half = min(half, order.size // 2)
+        correct = int((~order[:half]).sum() + order[order.size - half :].sum())
+        bound = one_run_bound(
+            correct, 2 * half, order.size, delta=delta, alpha=alpha / len(fractions)
+        )
+        results.append((bound, correct, 2 * half))
+    epsilon, correct, guesses = max(results)
+    return {
+        "epsilon": epsilon,
+        "correct": correct,
+        "guesses": guesses,
+        "canaries": order.size,
+        "delta": delta,
+    }
+
+
+def epsilon_estimate(
+    scores: ArrayLike,
+    membership: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    delta: float = 0.0,
+    seed: int = 0,
+) -> dict[str, float | None]:
+    """Empirical lower bound of epsilon, its threshold chosen on half of the records.
+
+    On a random half of the records (patients) the threshold with the best bound is chosen; on the
+    other half TPR and FPR are read off, each with a Clopper-Pearson interval at the effective
+    number of trials (Korn and Graubard 1998), alpha split over both.
+
+    Args:
+        scores: (K, N) or, for one target, (1, N); higher means member.
+        membership: (K, N) bool.
+        groups: (N,), the patient of each record; None: each record is its own.
+        delta: of the guarantee.
+        seed: of the split.
+
+    Returns:
+        `value` and `low`, both the bound; `high` None, since an attack bounds epsilon only from
+        below; `delta`; `threshold`; `tpr_low`; `fpr_high`. All zero evidence gives a bound of 0.
+
+    Raises:
+        KRError: shapes or values that do not fit.
+    """
+    trials = Trials.of(scores, membership, groups)
+    units = int(trials.cluster.max()) + 1
+    chosen = np.random.default_rng(seed).permutation(units) < units // 2
+    choose, judge = (trials.select(chosen[trials.cluster] == side) for side in (True, False))
+    none: dict[str, float | None] = {"value": 0.0, "low": 0.0, "high": None, "delta": delta}
+    if any(part.member.all() or not part.member.any() for part in (choose, judge)):
+        return none | {"threshold": None, "tpr_low": 0.0, "fpr_high": 1.0}
+    threshold = _best_threshold(choose, delta)
+    tpr, fpr = (rate_above(judge, threshold, side) for side in (True, False))
+    bound = epsilon_bound(tpr.low, fpr.high, delta)
+    return none | {
+        "value": bound,
+        "low": bound,
+        "threshold": threshold,
+        "tpr_low": tpr.low,
+        "fpr_high": fpr.high,
+    }
+
+
+def _best_threshold(trials: Trials, delta: float) -> float:
+    """The threshold with the best bound among those at up to 300 false-positive counts."""
+    members = np.sort(trials.scores[trials.member])
+    nonmembers = np.sort(trials.scores[~trials.member])[::-1]
+    ranks = np.unique(np.geomspace(1, nonmembers.size, 300).astype(int)) - 1
+    # "At or above" just over a non-member's score leaves out that score and its ties.
+    candidates = np.nextafter(nonmembers[ranks], np.inf)
+    hits = members.size - np.searchsorted(members, candidates)
+    false = np.searchsorted(-nonmembers, -candidates, side="right")
+    low = stats.beta.ppf(ALPHA / 2, np.maximum(hits, 1e-9), members.size - hits + 1)
+    high = stats.beta.isf(ALPHA / 2, false + 1, nonmembers.size - false)
+    return float(candidates[np.argmax((low - delta) / high)])

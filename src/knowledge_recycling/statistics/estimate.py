@@ -1,0 +1,54 @@
+"""What every estimate is made of: scores, groups, and a value with its 95% interval."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from knowledge_recycling.errors import KRError
+
+Floats = NDArray[np.float64]
+
+
+ALPHA = 0.05
+"""Every interval here has level 1 - ALPHA."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the two ends of its 95% interval.
+
+    Example:
+        >>> Estimate(0.5, 0.4, 0.6).as_dict()
+        {'value': 0.5, 'low': 0.4, 'high': 0.6}
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        """The three numbers under the names `value`, `low` and `high`."""
+        return asdict(self)
+
+
+def as_scores(values: ArrayLike, name: str) -> Floats:
+    """Checks and converts to a one-dimensional float64 array that is not empty and has no NaN."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise KRError(f"{name}: expected a list of numbers, got an array of shape {array.shape}")
+    if np.isnan(array).any():
+        raise KRError(f"{name}: {int(np.isnan(array).sum())} of {array.size} values are NaN")
+    return array
+
+
+def group_codes(groups: ArrayLike | None, size: int, name: str) -> NDArray[np.intp]:
+    """Numbers the groups of `size` records 0, 1, ...; without groups each record is its own."""
+    if groups is None:
+        return np.arange(size)
+    array = np.asarray(groups)
+    if array.shape != (size,):
+        raise KRError(f"{name}: expected {size} groups, one a score, got shape {array.shape}")
+    return np.unique(array, return_inverse=True)[1]

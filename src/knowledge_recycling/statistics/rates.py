@@ -1,0 +1,281 @@
+"""Scores in, estimates with 95% intervals out.
+
+Membership scores follow one convention everywhere: higher means member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse, stats
+
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.statistics.bootstrap import (
+    auc_of_counts,
+    chunks,
+    draw_weights,
+    ends,
+    tail,
+    to_estimate,
+    tpr_of_counts,
+)
+from knowledge_recycling.statistics.estimate import ALPHA, Floats, as_scores, group_codes
+from knowledge_recycling.statistics.estimate import Estimate as Estimate
+
+
+def auc(member_scores: ArrayLike, nonmember_scores: ArrayLike) -> float:
+    """Area under the ROC curve: P(member > non-member) + P(equal) / 2.
+
+    Args:
+        member_scores: (n,), higher means member; infinite values are allowed.
+        nonmember_scores: (m,).
+
+    Returns:
+        A value in [0, 1].
+
+    Raises:
+        KRError: a side is empty, not one-dimensional, or holds NaN.
+
+    Example:
+        >>> auc([3, 2], [1, 2])
+        0.875
+    """
+    return float(auc_of_counts(*_counts(member_scores, nonmember_scores))[0])
+
+
+def tpr_at_fpr(member_scores: ArrayLike, nonmember_scores: ArrayLike, fpr: float) -> float:
+    """The largest true-positive rate whose empirical false-positive rate is at most `fpr`.
+
+    The threshold is set on the non-members. Scores tied with a threshold are all above or all
+    below it, so ties can only lower the result.
+
+    Args:
+        member_scores: (n,), higher means member.
+        nonmember_scores: (m,).
+        fpr: false-positive rate in [0, 1].
+
+    Returns:
+        A value in [0, 1].
+
+    Raises:
+        KRError: a side is empty, not one-dimensional, or holds NaN; `fpr` outside [0, 1].
+
+    Example:
+        >>> tpr_at_fpr([5, 4, 3, 1], [4, 2, 2, 0], 0.25)
+        0.75
+    """
+    counts = _counts(member_scores, nonmember_scores)
+    return float(tpr_of_counts(*counts, _checked_fpr(fpr))[0])
+
+
+def auc_estimate(
+    member_scores: ArrayLike,
+    nonmember_scores: ArrayLike,
+    *,
+    member_groups: ArrayLike | None = None,
+    nonmember_groups: ArrayLike | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """`auc` with a percentile bootstrap interval.
+
+    Members and non-members are resampled apart, in whole groups where these are known.
+
+    Args:
+        member_scores: (n,), higher means member.
+        nonmember_scores: (m,).
+        member_groups: (n,), the group (patient) of each member; None: each is its own.
+        nonmember_groups: (m,), likewise.
+        draws: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        The estimate. A perfect AUC of k independent pairs keeps a lower end of 0.025^(1/k).
+
+    Raises:
+        KRError: as `auc`; groups of another length than the scores.
+    """
+    sides = _sides(member_scores, nonmember_scores, member_groups, nonmember_groups)
+    units = min(side.shape[0] for side in sides)
+    return _bootstrap(auc_of_counts, *sides, units=units, draws=draws, seed=seed)
+
+
+def tpr_at_fpr_estimate(
+    member_scores: ArrayLike,
+    nonmember_scores: ArrayLike,
+    fpr: float,
+    *,
+    member_groups: ArrayLike | None = None,
+    nonmember_groups: ArrayLike | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """`tpr_at_fpr` with a percentile bootstrap interval; the threshold is set anew in each draw.
+
+    Args:
+        member_scores: (n,), higher means member.
+        nonmember_scores: (m,); the interval is meant for fpr * m of about 10 or more.
+        fpr: false-positive rate in [0, 1].
+        member_groups: (n,), the group (patient) of each member; None: each is its own.
+        nonmember_groups: (m,), likewise.
+        draws: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        The estimate. None found among k keeps an upper end of 1 - 0.025^(1/k).
+
+    Raises:
+        KRError: as `tpr_at_fpr`; groups of another length than the scores.
+    """
+    level = _checked_fpr(fpr)
+    sides = _sides(member_scores, nonmember_scores, member_groups, nonmember_groups)
+
+    def statistic(members: Floats, nonmembers: Floats) -> Floats:
+        return tpr_of_counts(members, nonmembers, level)
+
+    return _bootstrap(statistic, *sides, units=sides[0].shape[0], draws=draws, seed=seed)
+
+
+def roc_curve(
+    member_scores: ArrayLike, nonmember_scores: ArrayLike, *, points: int = 500
+) -> tuple[Floats, Floats]:
+    """The ROC curve, thinned for a plot.
+
+    Points are kept evenly along the logarithm of the false-positive count and evenly along the
+    false-positive rate, so that the low end is whole.
+
+    Args:
+        member_scores: (n,), higher means member.
+        nonmember_scores: (m,).
+        points: at most this many are returned.
+
+    Returns:
+        (fpr, tpr), both rising from 0 to 1, of equal length.
+
+    Raises:
+        KRError: as `auc`.
+    """
+    members, nonmembers = _counts(member_scores, nonmember_scores)
+    fp, tp = (tail(side)[0, ::-1] for side in (nonmembers, members))
+    if fp.size > points:
+        targets = np.concatenate([np.geomspace(1, fp[-1], points // 2), [0]])
+        spread = np.linspace(0, fp.size - 1, points - targets.size).astype(int)
+        # The last point of each false-positive count holds its largest true-positive count.
+        keep = np.union1d(np.searchsorted(fp, targets, side="right") - 1, spread)
+        fp, tp = fp[keep], tp[keep]
+    return fp / fp[-1], tp / tp[-1]
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Mean of a - b over the same records, with a paired percentile bootstrap interval.
+
+    Args:
+        a: (n,), a value of each record, such as whether the Student is right.
+        b: (n,), the same of the Teacher, in the same order.
+        groups: (n,), the group of each record, resampled whole; None: each is its own.
+        draws: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        The estimate, in the units of `a` and `b`.
+
+    Raises:
+        KRError: lengths differ, nothing to compare, or NaN.
+
+    Example:
+        >>> paired_difference([1, 1, 0, 1], [1, 0, 0, 1]).value
+        0.25
+    """
+    first, second = as_scores(a, "a"), as_scores(b, "b")
+    if first.size != second.size:
+        raise KRError(f"a has {first.size} records and b {second.size}; pairs need equal lengths")
+    unit = group_codes(groups, first.size, "groups")
+    sums, sizes = np.bincount(unit, first - second), np.bincount(unit)
+    rng = np.random.default_rng(seed)
+    means = [
+        (weights @ sums) / (weights @ sizes)
+        for weights in (draw_weights(rng, n, sums.size) for n in chunks(draws, sums.size))
+    ]
+    low, high = ends(np.concatenate(means))
+    return Estimate(float(np.mean(first - second)), low, high)
+
+
+def mean_interval(values: ArrayLike) -> Estimate:
+    """Mean over seeds with Student's t interval.
+
+    Args:
+        values: (n,), one value a seed. A single one gives an interval without width in numbers:
+            -inf to inf.
+
+    Raises:
+        KRError: no value, or NaN.
+
+    Example:
+        >>> mean_interval([1.0, 2.0, 3.0]).value
+        2.0
+    """
+    data = as_scores(values, "values")
+    mean = float(data.mean())
+    if data.size == 1:
+        return Estimate(mean, -np.inf, np.inf)
+    half = stats.t.isf(ALPHA / 2, data.size - 1) * data.std(ddof=1) / np.sqrt(data.size)
+    return Estimate(mean, mean - float(half), mean + float(half))
+
+
+def _checked_fpr(fpr: float) -> float:
+    if not 0.0 <= fpr <= 1.0:
+        raise KRError(f"fpr: {fpr} is not a rate between 0 and 1")
+    return fpr
+
+
+def _counts(member_scores: ArrayLike, nonmember_scores: ArrayLike) -> tuple[Floats, Floats]:
+    members, nonmembers = _sides(member_scores, nonmember_scores, None, None)
+    return members.sum(axis=0)[None], nonmembers.sum(axis=0)[None]
+
+
+def _sides(
+    member_scores: ArrayLike,
+    nonmember_scores: ArrayLike,
+    member_groups: ArrayLike | None,
+    nonmember_groups: ArrayLike | None,
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """For members and non-members, how many scores of each group fall in each bin."""
+    members = as_scores(member_scores, "member_scores")
+    nonmembers = as_scores(nonmember_scores, "nonmember_scores")
+    values, codes = np.unique(np.concatenate([members, nonmembers]), return_inverse=True)
+    sides = []
+    for name, groups, bins in (
+        ("member_groups", member_groups, codes[: members.size]),
+        ("nonmember_groups", nonmember_groups, codes[members.size :]),
+    ):
+        unit = group_codes(groups, bins.size, name)
+        shape = (int(unit.max()) + 1, values.size)
+        sides.append(sparse.csr_array((np.ones(bins.size), (unit, bins)), shape=shape))
+    return sides[0], sides[1]
+
+
+def _bootstrap(
+    statistic: Callable[[Floats, Floats], Floats],
+    members: sparse.csr_array,
+    nonmembers: sparse.csr_array,
+    *,
+    units: int,
+    draws: int,
+    seed: int,
+) -> Estimate:
+    rng = np.random.default_rng(seed)
+    values = []
+    for n in chunks(draws, members.shape[1]):
+        sides = (draw_weights(rng, n, side.shape[0]) @ side for side in (members, nonmembers))
+        values.append(statistic(*sides))
+    observed = statistic(members.sum(axis=0)[None], nonmembers.sum(axis=0)[None])
+    return to_estimate(float(observed[0]), np.concatenate(values), units)

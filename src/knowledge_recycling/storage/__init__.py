@@ -1,0 +1,1 @@
+"""Files: the one atomic write, run directories, networks, logs."""

@@ -1,0 +1,229 @@
+"""The run directory: file names, atomic writes, done marks, hashes, the lock.
+
+Every file is written under a temporary name and then moved into place, so a file that is there
+is whole. A stage's `result.json` comes last: its presence means that the stage is done, and the
+hashes in it say from what.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from knowledge_recycling.config import Config
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.storage.files import (
+    digest,
+    file_digest,
+    read_json,
+    write_bytes,
+    write_json,
+)
+
+RESULT = "result.json"
+STATE = "state.pt"
+INPUTS = "inputs.json"
+MEASURED = ("seconds", "peak_memory_bytes", "resumed", "versions", "machine", "device")
+"""Entries of a result that differ from one equal run to the next."""
+
+
+def _lasting(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name not in MEASURED}
+
+
+class RunDir:
+    """One run's folder.
+
+    Args:
+        path: the folder; made when it is missing.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KRError(f"{self.path}: cannot be made a run directory: {error}") from None
+
+    @classmethod
+    def existing(cls, path: Path) -> RunDir:
+        """A run directory that is there already.
+
+        Raises:
+            KRError: there is no run.
+        """
+        if not (path / "config.yaml").exists():
+            raise KRError(f"{path}: holds no run; start one with `kr run DATA -o {path}`")
+        return cls(path)
+
+    def stage(self, name: str) -> Path:
+        """The folder of a stage, made when it is missing."""
+        folder = self.path / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def shadows(self) -> Path:
+        """The folder of the shadows, whether it is there or not."""
+        return self.path / "shadows"
+
+    def shadow(self, k: int) -> RunDir:
+        """The run directory of shadow k."""
+        return RunDir(self.shadows / f"{k:02d}")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second process off this run; the system frees it however the first one ends.
+
+        Raises:
+            KRError: another process works here.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise KRError(
+                    f"{self.path}: another process (number {owner}) is working on this run. "
+                    "Wait for it, or choose another directory with -o."
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def adopt_config(self, config: Config) -> None:
+        """Writes config.yaml, after a check that the one that is there says the same.
+
+        `runtime` may differ, and where the data lie: their hash says whether they are the same.
+        """
+        path = self.path / "config.yaml"
+        if path.exists():
+            differences = config.differences(Config.load(path))
+            if differences:
+                raise KRError(
+                    f"{path}: this run was made with another configuration:\n  "
+                    + "\n  ".join(differences)
+                    + "\nStart a new run with another -o, or take over what stays valid with "
+                    "--fork NEW_RUN."
+                )
+        write_bytes(path, config.dump().encode())
+
+    def adopt_split(self, split: dict[str, Any]) -> dict[str, Any]:
+        """Writes split.json, or checks that it is of the same data; returns what is there.
+
+        Raises:
+            KRError: names both data hashes.
+        """
+        path = self.path / "split.json"
+        if not path.exists():
+            write_json(path, split)
+        there: dict[str, Any] = read_json(path)
+        if there["data_sha256"] != split["data_sha256"]:
+            raise KRError(
+                f"{path}: this run was made from data with the hash {there['data_sha256'][:16]}, "
+                f"but the data given now has {split['data_sha256'][:16]}. Bring the old data "
+                "back, or start a new run with another -o."
+            )
+        return there
+
+    def fork(self, target: Path) -> RunDir:
+        """Copies the finished stages to a new folder; those whose inputs change will run again.
+
+        Raises:
+            KRError: the target exists already.
+        """
+        if target.exists():
+            raise KRError(f"{target}: exists already; --fork needs a new directory")
+        new = RunDir(target)
+        leave = shutil.ignore_patterns(
+            "config.yaml", "split.json", "shadows", ".lock", "log.txt", STATE, "*.tmp"
+        )
+        shutil.copytree(self.path, target, ignore=leave, dirs_exist_ok=True)
+        return new
+
+    def split(self) -> dict[str, Any]:
+        """The record of the data: hash, class names, indices of each split."""
+        record: dict[str, Any] = read_json(self.path / "split.json")
+        return record
+
+    def result(self, stage: str) -> dict[str, Any]:
+        """A finished stage's result.
+
+        Raises:
+            KRError: the stage has not run.
+        """
+        path = self.path / stage / RESULT
+        if not path.exists():
+            raise KRError(f"{path}: the stage `{stage}` has not run yet; run `kr {stage}` first")
+        result: dict[str, Any] = read_json(path)
+        return result
+
+    def inputs(
+        self, config: Config, stage: str, needs: Iterable[str], reads: Iterable[str]
+    ) -> dict[str, str]:
+        """Hashes of what a stage is made from.
+
+        Args:
+            config: of the run.
+            stage: its name and its section's.
+            needs: stages whose results it reads.
+            reads: `section.field` of what else it reads of the config.
+        """
+        fields = config.model_dump(mode="json")
+        read = {name: fields[name.split(".")[0]][name.split(".")[1]] for name in reads}
+        hashes = {
+            "config": digest([config.seed, config.precision, fields[stage], read]),
+            "data": digest([self.split()["data_sha256"], self.split()["indices"]]),
+        }
+        return hashes | {need: digest(_lasting(self.result(need))) for need in needs}
+
+    def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
+        """True when the stage has a result made from these inputs."""
+        folder = self.path / stage
+        return (folder / RESULT).exists() and self._same_inputs(folder, inputs)
+
+    def begin(self, stage: str, inputs: Mapping[str, str]) -> bool:
+        """Readies a stage's folder; True when work on the same inputs goes on in it."""
+        folder = self.path / stage
+        going_on = self._same_inputs(folder, inputs)
+        if not going_on:
+            shutil.rmtree(folder, ignore_errors=True)
+        write_json(folder / INPUTS, inputs)
+        (folder / RESULT).unlink(missing_ok=True)
+        return going_on
+
+    @staticmethod
+    def _same_inputs(folder: Path, inputs: Mapping[str, str]) -> bool:
+        path = folder / INPUTS
+        return path.exists() and read_json(path) == inputs
+
+    def write_result(self, stage: str, result: Any, **measured: Any) -> None:
+        """Writes a stage's result (a dataclass, or a taken-over result's entries) as its last file.
+
+        The resume state is dropped.
+        """
+        folder = self.path / stage
+        (folder / STATE).unlink(missing_ok=True)
+        artefacts = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".npz"))
+        tree = {
+            "stage": stage,
+            **(result if isinstance(result, Mapping) else asdict(result)),
+            "artefacts": {str(p.relative_to(folder)): file_digest(p) for p in artefacts},
+            "inputs": read_json(folder / INPUTS),
+            **measured,
+        }
+        write_json(folder / RESULT, tree)
+
+    def log(self, line: str) -> None:
+        """Adds a line with the time to log.txt."""
+        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")

@@ -1,0 +1,1 @@
+"""Synthetic images: drawn, labelled, learnt from, looked at."""

@@ -1,0 +1,140 @@
+"""Probe classifiers: short trainings on synthetic data, judged on real validation data.
+
+The accuracy of a probe is the Classification Accuracy Score (CAS, arXiv:1905.10887) on
+validation, by which Checkpoint Optimisation and Generator Tuning choose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from knowledge_recycling import classifiers
+from knowledge_recycling.classifiers import metrics
+from knowledge_recycling.classifiers.inference import probabilities_of
+from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.synthesis.gkd import Lessons
+from knowledge_recycling.synthesis.source import Source
+from knowledge_recycling.training.loop import fit
+from knowledge_recycling.training.runtime import Runtime
+from knowledge_recycling.training.seeds import derive
+
+PROBE_LESSONS = {"labels": "soft", "regeneration_period": 1, "size_multiple": 1.0}
+"""Probes judge the Generator, so they learn like this where the Student does otherwise too."""
+Watch = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that the probes of one stage share.
+
+    Args:
+        distillation: the Student's recipe, which a probe follows for fewer steps.
+        spec: keyword arguments of `classifiers.build` for the Student's network.
+        images, labels: real validation images (n, c, h, w) uint8 on the device, labels (n,).
+        seed: (seed, stage).
+        runtime: device and precision.
+    """
+
+    distillation: Distillation
+    spec: dict[str, Any]
+    images: Tensor
+    labels: np.ndarray
+    seed: tuple[int, str]
+    runtime: Runtime
+
+    @classmethod
+    def of(
+        cls,
+        stage: str,
+        config: Config,
+        spec: dict[str, Any],
+        images: np.ndarray,
+        labels: np.ndarray,
+        runtime: Runtime,
+    ) -> Bench:
+        """The bench of a stage that chooses on these validation images (n, h, w, c) uint8."""
+        seed = (config.seed, stage)
+        return cls(config.distillation, spec, runtime.images(images), labels, seed, runtime)
+
+    def judge(self, network: nn.Module) -> dict[str, float]:
+        """Accuracy, AUC and cross-entropy on validation."""
+        return metrics.quick_look(probabilities_of(network, self.images, self.runtime), self.labels)
+
+    def score(
+        self,
+        source: Source,
+        steps: int,
+        look: str,
+        of: str,
+        watch: Watch | None = None,
+        looks: int = 1,
+    ) -> dict[str, float]:
+        """Trains a probe on `source` and returns accuracy, AUC and loss on validation.
+
+        Probes that are compared have the same first weights, classes and z (common random
+        numbers): their difference is then the sources' much more than chance. Without them a
+        short probe's first weights decide more than what it learns from.
+
+        The last weights count: a best look would choose on validation a second time. Probes are
+        short, so a killed one starts over.
+
+        Args:
+            source: of synthetic images.
+            steps: length of the training.
+            look: what the probe is compared in; decides its randomness with the stage's seed.
+            of: what is looked at, shown with the progress.
+            watch: told the look's number and figures on the way; may raise to stop the probe.
+            looks: how often `watch` is told, the last time at the end.
+        """
+        seed = (self.seed[0], f"{self.seed[1]}/{look}")
+        torch.manual_seed(derive(*seed, "weights"))
+        network = self.runtime.place(classifiers.build(**self.spec))
+        section = self.distillation.model_copy(update=PROBE_LESSONS)
+        lessons = Lessons(source, section, steps, lambda *keys: derive(*seed, *keys))
+        seen: list[dict[str, float]] = []
+
+        def judge(network: nn.Module) -> dict[str, float]:
+            seen.append(self.judge(network))
+            if watch:
+                watch(len(seen), seen[-1])
+            return seen[-1]
+
+        fit(
+            network,
+            lessons,
+            lessons.recipe,
+            self.runtime,
+            loss=lessons.loss,
+            seed=seed,
+            label=f"probe: {look} of {of}",
+            judge=judge,
+            looks=looks,
+        )
+        return seen[-1]
+
+    def winner(self, scores: Sequence[dict[str, float]]) -> int:
+        """Which of the probes to follow: the first, which is the default, or a better one.
+
+        Chance alone makes the best of several short probes better than the default. So it must lead
+        by more than one standard error of the default's accuracy on the validation images (after
+        the one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees).
+
+        Args:
+            scores: of probes of one look, the default's first.
+        """
+        best = max(range(len(scores)), key=lambda number: rank(scores[number]))
+        accuracy = scores[0]["accuracy"]
+        error = math.sqrt(accuracy * (1 - accuracy) / len(self.labels))
+        return best if scores[best]["accuracy"] > accuracy + error else 0
+
+
+def rank(figures: dict[str, float]) -> tuple[float, float]:
+    """Sorts probes: higher accuracy, and among equals (validation sets are small) higher AUC."""
+    return figures["accuracy"], figures["auc"]

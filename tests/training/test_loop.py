@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from knowledge_recycling.classifiers.inference import logits_of, probabilities_of
+from knowledge_recycling.config import Config
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.loop import Recipe, fit, learning_rate
+from knowledge_recycling.training.runtime import Runtime
+
+RUNTIME = Runtime.start(Config(precision="fp32"))
+RECIPE = Recipe(steps=20, learning_rate=0.05, weight_decay=0.01)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 3))
+
+
+def batches(step: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    labels = torch.randint(0, 3, (16,), generator=generator)
+    images = torch.randn(16, 1, 8, 8, generator=generator)
+    images[torch.arange(16), 0, labels] += 2  # each class has a bright row of its own
+    return images, labels
+
+
+def test_training_learns() -> None:
+    trained = network()
+    fit(trained, batches, RECIPE, RUNTIME, seed=(0, "t"), label="t")
+    images, labels = batches(999)
+    assert (trained(images).argmax(1) == labels).float().mean() > 0.8
+    assert not trained.training
+
+
+def test_soft_targets_of_one_hot_rows_equal_classes() -> None:
+    hard, soft = network(), network()
+
+    def one_hot(step: int) -> tuple[Tensor, Tensor]:
+        images, labels = batches(step)
+        return images, torch.eye(3)[labels]
+
+    fit(hard, batches, RECIPE, RUNTIME, seed=(0, "t"), label="t")
+    fit(soft, one_hot, RECIPE, RUNTIME, seed=(0, "t"), label="t")
+    for a, b in zip(hard.parameters(), soft.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    whole, first, second = network(), network(), network()
+    fit(whole, batches, RECIPE, RUNTIME, seed=(0, "t"), label="t")
+
+    def killed(step: int) -> tuple[Tensor, Tensor]:
+        if step == 11:
+            raise KeyboardInterrupt
+        return batches(step)
+
+    def saving() -> Checkpoint:
+        return Checkpoint(tmp_path / "state.pt", 0)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(first, killed, RECIPE, RUNTIME, seed=(0, "t"), label="t", checkpoint=saving())
+    fit(second, batches, RECIPE, RUNTIME, seed=(0, "t"), label="t", checkpoint=saving())
+    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_judge_changes_nothing_and_sees_the_last_weights_last() -> None:
+    seen: list[Tensor] = []
+
+    def judge(trained: nn.Module) -> dict[str, float]:
+        assert not trained.training
+        seen.append(next(trained.parameters()).detach().clone())
+        return {"accuracy": 1.0 / len(seen)}
+
+    judged, unjudged = network(), network()
+    fit(judged, batches, RECIPE, RUNTIME, seed=(0, "t"), label="t", judge=judge, looks=4)
+    fit(unjudged, batches, RECIPE, RUNTIME, seed=(0, "t"), label="t")
+    assert len(seen) == 4
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[-1], next(judged.parameters()))
+    assert torch.equal(seen[-1], next(unjudged.parameters()))
+
+
+def test_a_loss_that_is_no_number_is_said() -> None:
+    def broken(step: int) -> tuple[Tensor, Tensor]:
+        return torch.full((4, 1, 8, 8), torch.nan), torch.zeros(4, dtype=torch.int64)
+
+    with pytest.raises(KRError, match="the loss is nan at step 1. Lower the learning rate"):
+        fit(network(), broken, RECIPE, RUNTIME, seed=(0, "t"), label="Teacher")
+
+
+def test_the_learning_rate_ends_at_zero_and_never_rises_after_the_warm_up() -> None:
+    recipe = Recipe(200, 0.3, 0.0)
+    rates = [learning_rate(recipe, step) for step in range(200)]
+    assert max(rates) == pytest.approx(0.3)
+    assert rates[-1] == pytest.approx(0.0)
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_inference_in_chunks_equals_all_at_once() -> None:
+    trained = network().eval()
+    images = torch.randint(0, 256, (1100, 1, 8, 8), dtype=torch.uint8)
+    expected = trained(images.float() / 127.5 - 1)
+    torch.testing.assert_close(logits_of(trained, images, RUNTIME), expected)
+    p = probabilities_of(trained.train(), images, RUNTIME)
+    assert not trained.training, "inference switches dropout and batch statistics off"
+    assert p.sum(1) == pytest.approx(1.0)
