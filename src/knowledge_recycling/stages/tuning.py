@@ -44,7 +44,7 @@ class Result:
 
 def run(config: Config, run_dir: RunDir) -> Result:
     """Searches the parameters of synthesis for the chosen snapshot."""
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     spec = artefacts.student_spec(config, run_dir)
     bench = Bench.of("tuning", config, spec, val.images, val.labels, runtime)
