@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from knowledge_recycling import classifiers, data, generators
-from knowledge_recycling.config import Config
+from knowledge_recycling.config import Config, Latent
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators import tiny
 from knowledge_recycling.generators.adversarial import AdversarialTraining
@@ -128,25 +128,24 @@ def _trainings(
         "classes": len(record["class_names"]),
         "size": record["size"],
     }
-    if adversarial := ADVERSARIAL.get(config.generator.method):
-        training = adversarial(
-            config.generator, **shape, device=runtime.device, autocast=runtime.autocast
-        )
-        return [training]
+    section = config.generator
+    if not isinstance(section, Latent):
+        adversarial = ADVERSARIAL[section.method]
+        return [adversarial(section, **shape, device=runtime.device, autocast=runtime.autocast)]
     teacher = classifiers.load(run_dir.path / "teacher" / "network").to(runtime.device)
     teacher.requires_grad_(False)
     # A network of the user's own need not show its feature maps: its logits serve instead.
     feature_maps = getattr(teacher, "feature_maps", lambda x: [teacher(x)])
     return [
         LatentTraining(
-            config.generator,
+            section,
             **shape,
             latent_channels=latent_channels,
             device=runtime.device,
             autocast=runtime.autocast,
             feature_maps=feature_maps,
         )
-        for latent_channels in config.generator.latent_channels
+        for latent_channels in section.latent_channels
     ]
 
 
