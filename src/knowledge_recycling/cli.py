@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,7 +150,7 @@ def audit(
         attacks = {role: target["attacks"] for role, target in result["targets"].items()}
     else:
         assert scores is not None
-        result = auditing.audit_file(scores)
+        result = asdict(auditing.audit_file(scores))
         attacks = {scores.name: result["attacks"]}
     if as_json:
         typer.echo(json.dumps(result, indent=1))
