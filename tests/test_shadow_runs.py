@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -207,3 +209,38 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_killed_worker_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow_runs, "one", os._exit)
+    with pytest.raises(kr.KRError, match="worker of the shadows was killed.*run the same again"):
+        list(shadow_runs._work([(1,), (1,)], workers=2))
+
+
+def test_an_interrupt_ends_the_workers_at_once_and_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "napping.py").write_text(
+        "import pathlib, time\n"
+        "def nap(name):\n"
+        "    pathlib.Path(name).touch()\n"
+        "    time.sleep(600)\n"
+    )
+    program = (
+        "import napping\n"
+        "from knowledge_recycling import shadow_runs\n"
+        "shadow_runs.one = napping.nap\n"
+        "try: list(shadow_runs._work([('a',), ('b',)], 2))\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+    workers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30) == ("interrupted\n", "")
+    wait_until(lambda: not any(alive(pid) for pid in workers))

@@ -212,7 +212,7 @@ def doctor() -> None:
     findings = kr.doctor()
     table = _table("", "", "")
     for finding in findings:
-        mark = "MISSING" if finding.missing else "ok"
+        mark = "MISSING" if finding.missing else ""
         table.add_row(mark, printable(finding.what), printable(finding.found))
     table.show_header = False
     _console().print(table)

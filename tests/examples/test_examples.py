@@ -69,7 +69,10 @@ def test_the_notebook(tmp_path: Path) -> None:
     (parameters,) = [c for c in notebook.cells if c.metadata.get("tags") == ["parameters"]]
     parameters.source = f"out, settings = 'run', {list(TINY)!r}"
     place = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources=place, coalesce_streams=True
+    )
+    client.execute()
     running, shown, used = (cell.outputs for cell in notebook.cells if cell.get("outputs"))
     bars = [o for o in running if "<progress" in o.get("data", {}).get("text/html", "")]
     assert len(bars) == 1

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DISTRIBUTION = "knowledge-recycling"
-REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*?(?:>=(?P<least>[\d.]+))?[^;]*(?:;(?P<when>.*))?$")
+NAME = re.compile(r"[\w.-]+")
+LEAST = re.compile(r">=\s*([\d.]+)")
 EXTRA = re.compile(r"extra\s*==\s*[\"']([\w-]+)[\"']")
 LOW_DISK = 2 * 2**30
 LOW_MEMORY = 2 * 2**30
@@ -57,10 +58,10 @@ def _packages() -> Iterator[Finding]:
     yield Finding(DISTRIBUTION, version)
     lacks: dict[str, list[str]] = {}
     for requirement in requirements:
-        match = REQUIREMENT.match(requirement)
-        assert match, requirement
-        extra = EXTRA.search(match["when"] or "")
-        name, least = match["name"], match["least"] or "0"
+        package, _, when = requirement.partition(";")
+        extra, least_match = EXTRA.search(when), LEAST.search(package)
+        name = NAME.findall(package)[0]
+        least = least_match[1] if least_match else "0"
         installed = _version(name)
         enough = installed is not None and _numbers(installed) >= _numbers(least)
         if extra:

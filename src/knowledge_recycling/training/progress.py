@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ in_notebook = Console().is_jupyter
 console = Console(
     stderr=not in_notebook, force_jupyter=False, highlight=False, markup=False, emoji=False
 )
+if in_notebook:
+    # From a bar of Optuna's that is never shown.
+    warnings.filterwarnings("ignore", message="IProgress not found")
 LINE_SECONDS = 20.0
 NOTEBOOK_SECONDS = 0.5
 
@@ -70,7 +74,8 @@ def _cell(label: str, start: int, stop: int) -> Iterator[int]:
         now = time.monotonic()
         if not console.quiet and (now - last >= NOTEBOOK_SECONDS or step == stop - 1):
             left = (now - begin) / (step + 1 - start) * (stop - step - 1)
-            notebook_bar.show(label, step + 1, stop, f"about {clock(left)} left")
+            ahead = f", about {clock(left)} left" if step + 1 < stop else ""
+            notebook_bar.show(f"{label}: {step + 1}/{stop}{ahead}", (step + 1) / stop)
             last = now
 
 
@@ -81,13 +86,17 @@ class NotebookBar:
         self._cell: int | None = None
         self._display: Any = None
 
-    def show(self, label: str, done: int, total: int, left: str) -> None:
-        """Draws the bar, or draws it anew where this cell has one."""
+    def show(self, words: str, share: float) -> None:
+        """Draws the bar, or draws it anew where this cell has one.
+
+        Args:
+            words: to stand beside it.
+            share: how much of it is filled, 0..1.
+        """
         from IPython import get_ipython
         from IPython.display import display
 
-        words = f"{label}: {done}/{total}, {left}"
-        bar = f'<progress value="{done}" max="{total}"></progress> {html.escape(words)}'
+        bar = f'<progress value="{share:.4f}"></progress> {html.escape(words)}'
         bundle = {"text/plain": words, "text/html": bar}
         shell: Any = get_ipython()
         if self._cell == shell.execution_count:
