@@ -32,7 +32,9 @@ class Images:
     patients: NDArray[np.int64]
 
     def take(self, chosen: NDArray[np.bool_]) -> Images:
-        return Images(*(a[chosen] for a in (self.rows, self.others, self.labels, self.patients)))
+        return Images(
+            self.rows[chosen], self.others[chosen], self.labels[chosen], self.patients[chosen]
+        )
 
     def units(self, unit: str) -> Units:
         return Units("patient", self.patients) if unit == "patient" else Units()

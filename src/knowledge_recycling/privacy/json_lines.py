@@ -29,8 +29,8 @@ def locked(paths: Iterable[Path]) -> Iterator[None]:
         for path in sorted({path.resolve() for path in paths}):
             try:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS, mode=0o600)
-                stack.enter_context(lock)
+                lock = FileLock(f"{path}.lock", mode=0o600)
+                stack.enter_context(lock.acquire(timeout=LOCK_SECONDS, poll_interval=0.01))
             except Timeout:
                 raise KRError(
                     f"{path}: another process has held this file for {LOCK_SECONDS:g} seconds; "

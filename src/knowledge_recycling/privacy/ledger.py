@@ -141,12 +141,16 @@ def record(entry: Entry, folders: Sequence[Path], limit: Limit | None = None) ->
         KRError: beyond the limit, a ledger that cannot be read, written or locked, or the same id
             with other values.
     """
-    with locked([folder / FILE for folder in folders]):
+    paths = [folder / FILE for folder in folders]
+    with locked(paths):
+        known = {path: {old.id: old for old in _read(path)} for path in paths}
+        if any(entry != ids.get(entry.id, entry) for ids in known.values()):
+            raise KRError(f"the entry {entry.id} is in the ledger with other values")
         if limit is not None:
             _check(entries(folders, entry.data), entry, limit)
-        for folder in folders:
-            if all(entry.id != old.id for old in _read(folder / FILE)):
-                append_line(folder / FILE, entry.model_dump_json())
+        for path in paths:
+            if entry.id not in known[path]:
+                append_line(path, entry.model_dump_json())
 
 
 def entries(folders: Iterable[Path], data: str) -> list[Entry]:
@@ -163,7 +167,7 @@ def entries(folders: Iterable[Path], data: str) -> list[Entry]:
     for folder in folders:
         for entry in _read(folder / FILE):
             if found.setdefault(entry.id, entry) != entry:
-                raise KRError(f"{folder / FILE}: the entry {entry.id} has other values elsewhere")
+                raise KRError(f"the entry {entry.id} is in the ledger with other values")
     return [entry for entry in found.values() if entry.data == data]
 
 
@@ -220,7 +224,8 @@ def _check(spent: Sequence[Entry], entry: Entry, limit: Limit) -> None:
 def _spent_words(spent: Sequence[Entry], unit: Unit, mu: float, delta: float) -> str:
     if math.isinf(mu):
         return f"An earlier run on these data promised nothing per {unit}, only per image"
-    return f"Spent in {len(spent)} releases is epsilon {accountant.epsilon(delta, mu):.3g}"
+    releases = "1 release" if len(spent) == 1 else f"{len(spent)} releases"
+    return f"Spent in {releases} is epsilon {accountant.epsilon(delta, mu):.3g}"
 
 
 def _read(path: Path) -> list[Entry]:
