@@ -153,7 +153,7 @@ def clipped_outer_sum(left: ArrayLike, right: ArrayLike, clip: float, units: Uni
 
     Args:
         left: (n, k), finite.
-        right: (n, c), finite; the cheaper side to scale, so the shorter one.
+        right: (n, c), finite; copied, so give the shorter rows here.
         clip: largest Frobenius norm of an image's product and of a patient's sum.
         units: whose rows they are.
 
@@ -172,18 +172,21 @@ def clipped_outer_sum(left: ArrayLike, right: ArrayLike, clip: float, units: Uni
     if len(a) != len(b):
         raise KRError(f"left has {len(a)} rows and right {len(b)}; expected as many")
     units.check(len(a))
-    b = b * clip_weights(row_norms(a) * row_norms(b), clip)[:, None]
-    if units.codes is None:
-        return a.T @ b
-    single = np.bincount(units.codes)[units.codes] == 1
-    total = a[single].T @ b[single]
-    several = np.flatnonzero(~single)
-    order = several[np.argsort(units.codes[several], kind="stable")]
-    starts = np.flatnonzero(np.diff(units.codes[order])) + 1
+    weights = clip_weights(row_norms(a) * row_norms(b), clip)
+    if units.codes is not None:
+        weights *= _patient_weights(a, b * weights[:, None], clip, units.codes)
+    return np.asarray(a.T @ (b * weights[:, None]))
+
+
+def _patient_weights(a: Floats, b: Floats, clip: float, codes: NDArray[np.intp]) -> Floats:
+    """The second clip's weight of each image, of patients' sums of a_i b_i^T; (n,)."""
+    weights = np.ones(len(a))
+    several = np.flatnonzero(np.bincount(codes)[codes] > 1)
+    order = several[np.argsort(codes[several], kind="stable")]
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
     for images in np.split(order, starts) if order.size else []:
-        patient = a[images].T @ b[images]
-        total += clip_weights(np.linalg.norm(patient), clip) * patient
-    return total
+        weights[images] = clip_weights(np.linalg.norm(a[images].T @ b[images]), clip)
+    return weights
 
 
 def as_rows(rows: ArrayLike, name: str) -> Floats:
@@ -201,8 +204,9 @@ def as_rows(rows: ArrayLike, name: str) -> Floats:
     values = np.asarray(rows, dtype=np.float64)
     if values.ndim != 2:
         raise KRError(f"{name}: expected an array of shape (n, k), got shape {values.shape}")
-    bad = ~(np.abs(values) <= LARGEST).all(axis=1)
-    if bad.any():
+    # Most arrays are fine, and the extremes are found without a copy; NaN fails the comparison.
+    if values.size and not -LARGEST <= values.min() <= values.max() <= LARGEST:
+        bad = ~(np.abs(values) <= LARGEST).all(axis=1)
         raise KRError(
             f"{name}: {int(bad.sum())} of {len(values)} rows hold NaN, infinity or values beyond "
             f"{LARGEST:g}; look for damaged images"
