@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -126,3 +127,19 @@ def test_sigma_spends_its_share(sensitivity: float, m: float, share: float, rele
 def test_errors_say_what_is_wrong(call: Callable[[], object], message: str) -> None:
     with pytest.raises(KRError, match=message):
         call()
+
+
+def test_the_table_of_the_docs_is_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "private.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["epsilon", "0.5", "1", "3", "8"]
+    for eps, *found in rows[1:]:
+        m = mu(float(eps), 1e-5)
+        tpr = stats.norm.cdf(stats.norm.ppf(0.01) + m)
+        auc = stats.norm.cdf(m / math.sqrt(2))
+        assert found == [
+            f"{math.exp(float(eps)):,.1f}",
+            f"{m:.3f}",
+            f"{tpr:.1%}",
+            f"{auc:.3f}",
+        ]
