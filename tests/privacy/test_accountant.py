@@ -28,8 +28,8 @@ def exact_delta(eps: float, m: float) -> mpmath.mpf:
         return mpmath.ncdf(-e / g + g / 2) - mpmath.exp(e) * mpmath.ncdf(-e / g - g / 2)
 
 
-@pytest.mark.parametrize("releases", [1, 7, 150])
-@pytest.mark.parametrize("total", [0.1, 0.5, 1.0, 2.5])
+@pytest.mark.parametrize("releases", [1, 150])
+@pytest.mark.parametrize("total", [0.1, 0.7, 2.5])
 def test_equals_the_privacy_loss_distributions_of_dp_accounting(
     total: float, releases: int
 ) -> None:
