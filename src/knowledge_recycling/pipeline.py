@@ -12,6 +12,7 @@ import numpy as np
 
 from knowledge_recycling import data
 from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.errors import printable
 from knowledge_recycling.generators import tiny
 from knowledge_recycling.stages import (
     audit,
@@ -33,8 +34,8 @@ from knowledge_recycling.storage.files import (
 )
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.probes import PROBE_LESSONS
-from knowledge_recycling.training import precision
-from knowledge_recycling.training.progress import clock, console
+from knowledge_recycling.training import precision, progress
+from knowledge_recycling.training.progress import clock
 from knowledge_recycling.training.provenance import peak_memory_bytes, reset_peak_memory
 from knowledge_recycling.training.runtime import Runtime
 
@@ -122,11 +123,7 @@ def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
 @contextlib.contextmanager
 def _working(run_dir: RunDir) -> Iterator[None]:
     with disk_full_explained(run_dir.path), run_dir.lock():
-        try:
-            yield
-        except KeyboardInterrupt:
-            console.print("stopped; the same command goes on from the last checkpoint")
-            raise
+        yield
 
 
 def start(config: Config, run_dir: RunDir) -> None:
@@ -202,6 +199,6 @@ def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, A
 
 
 def say(run_dir: RunDir, line: str) -> None:
-    """Prints a line and adds it to log.txt."""
-    console.print(line, markup=False, soft_wrap=True)
-    run_dir.log(line)
+    """Prints a line and adds it to log.txt, as one line whatever names it quotes."""
+    progress.say(line)
+    run_dir.log(printable(line))
