@@ -16,12 +16,21 @@ from knowledge_recycling.data.scale import Range, apply_range
 from knowledge_recycling.data.words import count, size_of
 
 Image.init()
-FORMATS = tuple(
-    name
-    for name in ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM")
-    + ("SGI", "TGA", "TIFF", "WEBP")
-    if name in Image.OPEN or name == "MPO"
-)
+KNOWN = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TIFF", "WEBP"}
+    "AVIF",
+    "BMP",
+    "GIF",
+    "JPEG",
+    "JPEG2000",
+    "PCX",
+    "PNG",
+    "PPM",
+    "SGI",
+    "TGA",
+    "TIFF",
+    "WEBP",
+}
+FORMATS = tuple(sorted(KNOWN & set(Image.OPEN)))
 """What is opened. Pillow knows more, among them EPS, which starts an external program."""
 
 SUFFIXES = frozenset(s for s, name in Image.registered_extensions().items() if name in FORMATS)
@@ -173,8 +182,8 @@ def _depth(image: Image.Image) -> str:
     if image.mode == "I":
         return "16-bit" if bits[0] == 16 else "32-bit"
     # Pillow has no 16-bit colour: the tile says that it keeps the upper 8 bits alone.
-    arguments = [str(part) for tile in image.tile[:1] for part in np.atleast_1d(tile[3])]
-    return "16-bit" if bits[0] == 16 or any(";16" in part for part in arguments) else "8-bit"
+    tiles = [str(tile) for tile in getattr(image, "tile", [])]
+    return "16-bit" if bits[0] == 16 or any(";16" in tile for tile in tiles) else "8-bit"
 
 
 def _eight_bits(image: Image.Image, facts: Decoded, rule: Rule, side: int | None) -> Decoded:
@@ -182,14 +191,14 @@ def _eight_bits(image: Image.Image, facts: Decoded, rule: Rule, side: int | None
     transparent = False
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        transparent = image.getextrema()[3][0] < 255
+        transparent = image.getchannel("A").getextrema() != (255, 255)
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image).convert("RGB")
     grey_mode = image.mode in ("1", "L", "LA", "La")
     image = image.convert("L" if grey_mode else "RGB")
     high = None
     if facts.depth == "16-bit":
-        high = max(top for _, top in np.atleast_2d(image.getextrema())) * 257
+        high = float(np.max(image.getextrema())) * 257
     outside = False
     if rule.range:
         scaled, outside = apply_range(np.asarray(image), rule.range)

@@ -20,7 +20,6 @@ from knowledge_recycling.data.patients import read_groups
 from knowledge_recycling.data.resize import resize_note, size_advice
 from knowledge_recycling.data.types import OPEN, Source
 from knowledge_recycling.data.words import Problem, count, refuse, shown
-from knowledge_recycling.errors import KRError
 from knowledge_recycling.training.progress import track
 
 LOOKED_AT = 2000
@@ -162,7 +161,7 @@ def _depth_problem(decoded: list[Decoded], rule: Rule) -> list[Problem]:
         return []
     if depth == "16-bit" and not all(d.grey_file for d in decoded):
         return _deep_color_problem(high, rule)
-    if rule.range or (depth == "16-bit" and 0 <= low and LOW_16_BIT <= high):
+    if rule.range or (depth == "16-bit" and low >= 0 and high >= LOW_16_BIT):
         return []
     # The header alone was read of some: their values count when all are read.
     text = f"{depth} values {low:g}..{high:g}, which are on no known scale"
@@ -175,9 +174,7 @@ def _deep_color_problem(high: float, rule: Rule) -> list[Problem]:
     if not rule.range and high >= LOW_16_BIT:
         return []
     why = "a stated range cannot be used" if rule.range else "they would come out dark"
-    return [
-        Problem(f"of 16-bit colour only the upper 8 bits are read, so {why}; save with 8 bits")
-    ]
+    return [Problem(f"of 16-bit colour only the upper 8 bits are read, so {why}; save with 8 bits")]
 
 
 def _color_problem(decoded: list[Decoded], rule: Rule) -> list[Problem]:
@@ -207,7 +204,10 @@ def _image_notes(decoded: list[Decoded], rule: Rule, size: int) -> list[str]:
     grey, turned, transparent, outside, deep = (
         sum(values)
         for values in zip(
-            *((d.grey_file, d.turned, d.transparent, d.outside, d.high is not None) for d in decoded),
+            *(
+                (d.grey_file, d.turned, d.transparent, d.outside, d.high is not None)
+                for d in decoded
+            ),
             strict=True,
         )
     )

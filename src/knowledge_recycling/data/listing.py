@@ -113,7 +113,7 @@ class _Walk:
         """Lists the images of each class folder."""
         if not labels:
             self.problems.append(
-                Problem(f"{prefix or 'it'} has no class folders; expected {SHAPE}")
+                Problem(f"{prefix}{' ' * bool(prefix)}has no class folders; expected {SHAPE}")
             )
         for label in labels:
             self._one_class(prefix, label, split)
@@ -184,7 +184,9 @@ def list_folder(root: Path) -> Listing:
     """
     walk = _Walk(root)
     folders = walk.folders(root)
-    by_split = {n: SPLIT_FOLDERS[n.strip().lower()] for n in folders if n.strip().lower() in SPLIT_FOLDERS}
+    by_split = {
+        n: SPLIT_FOLDERS[n.strip().lower()] for n in folders if n.strip().lower() in SPLIT_FOLDERS
+    }
     if 0 in by_split.values():
         _check_splits(root, folders, by_split)
         for name, code in sorted(by_split.items(), key=lambda item: item[1]):

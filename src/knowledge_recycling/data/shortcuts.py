@@ -64,7 +64,9 @@ def majority_accuracy(cells: Sequence[Hashable], labels: np.ndarray) -> tuple[fl
     return float(share.mean()), error
 
 
-def find(shapes: Sequence[tuple[int, int]], facts: dict[str, list[str]], labels: np.ndarray) -> list[Shortcut]:
+def find(
+    shapes: Sequence[tuple[int, int]], facts: dict[str, list[str]], labels: np.ndarray
+) -> list[Shortcut]:
     """Tries each fact about the files.
 
     Args:
