@@ -17,19 +17,6 @@ from knowledge_recycling.data.words import count, size_of
 
 Image.init()
 KNOWN = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TIFF", "WEBP"}
-    "AVIF",
-    "BMP",
-    "GIF",
-    "JPEG",
-    "JPEG2000",
-    "PCX",
-    "PNG",
-    "PPM",
-    "SGI",
-    "TGA",
-    "TIFF",
-    "WEBP",
-}
 FORMATS = tuple(sorted(KNOWN & set(Image.OPEN)))
 """What is opened. Pillow knows more, among them EPS, which starts an external program."""
 
