@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,28 +44,47 @@ def save_arrays(
         >>> save_arrays(path, np.zeros((2, 8, 8)), ["sick", "healthy"]).name
         'cells.npz'
     """
-    content = _validated(_array(images, "images"), _array(labels, "labels"), groups, limits)
+    return write_arrays(path, validated(images, labels, groups, limits=limits))
+
+
+def write_arrays(path: Path, content: Mapping[str, np.ndarray]) -> Path:
+    """Writes what `validated` returned.
+
+    Raises:
+        KRError: it cannot be written.
+    """
     try:
         with atomic(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **content)
+            np.savez(stream, **content)  # type: ignore[arg-type]
     except OSError as error:
         raise KRError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 
-def _validated(
-    images: np.ndarray, labels: np.ndarray, groups: ArrayLike | None, limits: Range | None
-) -> dict[str, Any]:
-    scaled, _ = checks.as_images(images, "images", limits)
-    labels = checks.as_vector(_plain_strings(labels), "labels")
-    if len(images) != len(labels):
-        raise KRError(f"{len(images)} images but {len(labels)} labels; one for each is needed")
-    codes, names, _ = checks.as_codes(labels, "labels")
-    kept = images if limits else scaled
+def validated(
+    images: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    limits: Range | None = None,
+) -> dict[str, np.ndarray]:
+    """The arrays as `save_arrays` writes them: `images`, `labels`, `class_names`, `groups`.
+
+    Raises:
+        KRError: says which array is wrong and what to do.
+    """
+    pixels = _array(images, "images")
+    scaled, _ = checks.as_images(pixels, "images", limits)
+    classes = checks.as_vector(_plain_strings(_array(labels, "labels")), "labels")
+    n = len(pixels)
+    if n != len(classes):
+        raise KRError(f"{n} images but {len(classes)} labels; one for each is needed")
+    codes, names, _ = checks.as_codes(classes, "labels")
+    kept = pixels if limits else scaled
     content = {"images": kept, "labels": codes, "class_names": np.array(names)}
     if groups is not None:
         plain = _plain_strings(_array(groups, "groups"))
-        content["groups"] = checks.as_groups(plain, len(images), "groups")
+        content["groups"] = checks.as_groups(plain, n, "groups")
     return content
 
 

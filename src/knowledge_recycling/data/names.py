@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from knowledge_recycling.data.words import count, listed, shown
+from knowledge_recycling.data.words import count, shown
 from knowledge_recycling.errors import KRError
 
 NOT_A_VALUE = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "?", "-", "."})
@@ -40,18 +40,15 @@ def check_classes(names: Iterable[str], where: str) -> list[str]:
 
     Raises:
         KRError: on a missing value as a name, on two names that differ only in case or blanks,
-            and on a name that cannot be printed.
+            and on a name that is no UTF-8.
 
     Example:
         >>> check_classes(["glioma", "none"], "labels")
         ["the class 'none' may stand for a missing label"]
     """
     names = list(names)
-    if odd := [name for name in names if not name.isprintable()]:
-        raise KRError(
-            f"{where}: the class name {listed(odd)} holds control characters or is no UTF-8; "
-            "rename the class"
-        )
+    for name in names:
+        check_path_name(name, where)
     if void := [name for name in names if stripped(name).casefold() in NOT_A_VALUE]:
         raise KRError(
             f"{where}: {void[0]!r} as a class is a missing label turned into text; remove its "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,13 +149,16 @@ class Seen:
         return [f"{count(self.outside, 'image')} with values outside that range, clipped"]
 
 
-def check_contrast(images: np.ndarray, limits: Range | None, where: str) -> list[str]:
+def check_contrast(
+    images: np.ndarray, limits: Range | None, where: str, said: Sequence[str] = ()
+) -> list[str]:
     """Refuses sets that would be black, or that hold nothing; notes dark ones.
 
     Args:
         images: (n, h, w, c) uint8, all that was read.
         limits: the stated range; what it brings about is not doubted.
         where: what to call the data in a message.
+        said: notes on how they were read, one of which may be the reason.
 
     Returns:
         Notes.
@@ -164,9 +168,10 @@ def check_contrast(images: np.ndarray, limits: Range | None, where: str) -> list
     """
     peaks = images.max(axis=(1, 2, 3))
     if constant(images).all():
+        how = f" (they were read thus: {'; '.join(said)})" if said else ""
         raise KRError(
             f"{where}: each image is of one value throughout (constant), so there is nothing to "
-            "learn; look at how the images were made"
+            f"learn; look at how the images were made{how}"
         )
     peak = int(peaks.max())
     if limits is None and peak <= 1:

@@ -183,5 +183,5 @@ def _with_canaries(source: Source, path: Path) -> Source:
 def _checked(source: Source, config: Data, where: str) -> Source:
     _, height, width, _ = source.images.shape
     resize.check_shape(height, width, where)
-    notes = check_contrast(source.images, config.range, where)
+    notes = check_contrast(source.images, config.range, where, source.notes)
     return replace(source, notes=(*source.notes, *notes))

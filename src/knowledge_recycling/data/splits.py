@@ -119,10 +119,15 @@ def _draw_groups(
         filled = np.stack([counts[choice == s].sum(axis=0) for s in range(len(splits))])
         if (filled >= least).all():
             return splits[choice][codes]
+    what = "groups (patients) and exact copies" if source.groups is not None else "exact copies"
+    pairs = np.unique(np.stack([codes, labels]), axis=1)[1]
+    rarest = int(np.bincount(pairs, minlength=len(source.class_names)).argmin())
     raise KRError(
         f"{source.name}: no way was found to bring each class into each of "
-        f"{', '.join(drawn_splits(source))} with whole groups (patients) "
-        "and exact copies together; add groups with the rarer classes, or give the splits"
+        f"{', '.join(drawn_splits(source))} with {what} kept together: class "
+        f"{source.class_names[rarest]!r} has {np.sum(labels == rarest)} images, and "
+        f"{np.sum(pairs == rarest)} once those are one; add images of other patients to it, or "
+        "give the splits"
     )
 
 
