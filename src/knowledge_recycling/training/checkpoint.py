@@ -38,7 +38,7 @@ class Checkpoint:
             return None
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
-        except Exception:  # the reader trips over damage in ways of its own, IndexError among them
+        except Exception:  # whatever a damaged file makes the reader raise
             raise KRError(f"{self._path}: is damaged. {self._advice}") from None
         if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
             raise KRError(f"{self._path}: was saved by another version of kr. {self._advice}")
