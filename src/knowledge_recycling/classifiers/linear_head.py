@@ -55,10 +55,18 @@ class LinearHead:
         return _inputs(z, self.centre, self.bias) @ self.weights
 
 
-def clipped_sum(rows: Floats, clip: float, groups: NDArray[np.intp] | None = None) -> Floats:
-    """Sum over units of rows (n, k) clipped to norm `clip`; each patient's sum is clipped again.
+def clipped_sum(rows: Floats, clip: float, groups: NDArray[np.integer] | None = None) -> Floats:
+    """Sum over units of rows (n, k) clipped to norm `clip`; a patient counts with their mean row.
 
     Adding or removing one unit changes the sum by at most `clip` in norm.
+
+    Args:
+        rows: one row per image.
+        clip: largest norm of a row.
+        groups: patient of each image, (n,); None: the unit is an image.
+
+    Raises:
+        KRError: a row holds NaN or infinity.
 
     Example:
         >>> clipped_sum(np.array([[3.0, 4.0], [0.1, 0.0]]), clip=1.0)
@@ -67,22 +75,40 @@ def clipped_sum(rows: Floats, clip: float, groups: NDArray[np.intp] | None = Non
     _refuse_nan(rows)
     rows = rows * _factor(np.linalg.norm(rows, axis=1, keepdims=True), clip)
     if groups is not None:
-        rows = np.stack([rows[members].sum(axis=0) for members in _units(groups)])
-        rows = rows * _factor(np.linalg.norm(rows, axis=1, keepdims=True), clip)
+        # A mean of rows within the clip is within it: nothing is left to clip.
+        rows = np.array([rows[unit].mean(axis=0) for unit in _units(groups)])
     return rows.sum(axis=0)
 
 
 def private_mean(
     rows: Floats,
-    stated: int,
+    units: int,
     noise: Noise,
     sigma: float,
     clip: float = 1.0,
-    groups: NDArray[np.intp] | None = None,
+    groups: NDArray[np.integer] | None = None,
 ) -> Floats:
-    """(clipped sum + N(0, (sigma clip)^2)) / stated: (1 / sigma)-GDP for one unit; (k,)."""
+    """Mean c of the units' rows with noise, shrunk to 0 by James and Stein; (1 / sigma)-GDP.
+
+    c = (clipped sum + N(0, (sigma clip)^2)) / units, times max(0, 1 - k s^2 / |c|^2) with
+    s = sigma clip / units, the noise in each of the k numbers. The shrinking reads c alone.
+
+    Args:
+        rows: features (n, k).
+        units: number of images, or of patients, that the user states.
+        noise: the source of noise.
+        sigma: noise multiplier.
+        clip: largest norm of a row.
+        groups: patient of each image, (n,); None: the unit is an image.
+
+    Raises:
+        KRError: a row holds NaN or infinity.
+    """
     total = clipped_sum(rows, clip, groups)
-    return ((total + noise(total.shape, sigma * clip)) / stated).astype(np.float32)
+    mean = (total + noise(total.shape, sigma * clip)) / units
+    expected = total.size * (sigma * clip / units) ** 2
+    shrunk = mean * max(0.0, 1 - expected / max(float(mean @ mean), 1e-12))
+    return shrunk.astype(np.float32)
 
 
 def clipped_gradient(
@@ -124,7 +150,7 @@ def fit(
     noise: Noise,
     sigma: float,
     settings: HeadSettings,
-    groups: NDArray[np.intp] | None = None,
+    groups: NDArray[np.integer] | None = None,
 ) -> LinearHead:
     """Trains the head from zero weights.
 
@@ -179,7 +205,7 @@ def _factor(norms: Floats, clip: float) -> Floats:
     return clip / np.maximum(norms, clip)
 
 
-def _units(groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+def _units(groups: NDArray[np.integer]) -> list[NDArray[np.intp]]:
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order])) + 1
     return np.split(order, starts)

@@ -11,16 +11,20 @@ for 8 orientations a, b: 81 maps a channel.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
-ORIENTATIONS = 8
+from knowledge_recycling.features.symmetry import ORIENTATIONS, average
+
 KERNEL = 9
-MAPS = 1 + 2 * ORIENTATIONS + ORIENTATIONS**2
+OPPONENT = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
+"""Lightness, red against green, yellow against blue."""
 
 
+@cache
 def morlet(orientations: int = ORIENTATIONS, side: int = KERNEL) -> Tensor:
     """Complex Morlet wavelets as kernels (2 orientations, 1, side, side): real, imaginary parts.
 
@@ -38,6 +42,14 @@ def morlet(orientations: int = ORIENTATIONS, side: int = KERNEL) -> Tensor:
         waves.append(wave / wave.abs().sum())
     stacked = torch.stack(waves)
     return torch.cat([stacked.real, stacked.imag])[:, None].float()
+
+
+def features(images: Tensor, symmetry: str) -> Tensor:
+    """Signed square roots of the maps, averaged over the symmetries: (n, c 81 h/4 w/4)."""
+    if images.shape[1] == 3:
+        images = torch.einsum("oc,nchw->nohw", OPPONENT, images)
+    maps = scattering(images, morlet())
+    return average(maps.sign() * maps.abs().sqrt(), symmetry).flatten(1)
 
 
 def moduli(maps: Tensor, kernels: Tensor) -> Tensor:

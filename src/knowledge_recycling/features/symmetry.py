@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from knowledge_recycling.features.scattering import ORIENTATIONS
-
+ORIENTATIONS = 8
 SYMMETRIES = ("none", "flip", "square")
 
 
@@ -36,3 +35,14 @@ def _turn(maps: Tensor, orientations: Tensor) -> Tensor:
     sources = torch.cat([torch.zeros(1, dtype=torch.long), 1 + orientations])
     second = second[:, :, sources][:, :, :, orientations].reshape(n, c, -1, h, w)
     return torch.cat([mean, first[:, :, orientations], second], 2)
+
+
+def views(images: Tensor, symmetry: str) -> list[Tensor]:
+    """The images (n, c, h, h) under each change that the symmetry names: 1, 2 or 8 of them."""
+    seen = [images]
+    if symmetry != "none":
+        seen.append(images.flip(-1))
+    if symmetry == "square":
+        seen += [view.flip(-2) for view in seen]
+        seen += [view.transpose(-1, -2) for view in seen]
+    return seen

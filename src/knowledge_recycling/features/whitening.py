@@ -10,27 +10,44 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Basis:
-    """Principal axes of raw features of procedural images."""
+    """Mean of raw features of procedural images, and scaled principal axes."""
 
     mean: Tensor
     """(d,)"""
     axes: Tensor
-    """(d, k), orthonormal columns."""
-    variances: Tensor
-    """(k,), falling."""
+    """(d, k): axis i times (l_i / l_1)^-decay, with l the falling variances."""
 
-    def project(self, raw: Tensor, decay: float) -> Tensor:
+    def project(self, raw: Tensor) -> Tensor:
         """Unit vectors z = unit((V'(f - m))_i (l_i / l_1)^-decay), (n, k) of raw (n, d)."""
-        z = (raw - self.mean) @ self.axes
-        z = z * (self.variances / self.variances[0]) ** -decay
-        return z / z.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return unit((raw - self.mean) @ self.axes)
 
 
-def principal_axes(raw: Tensor, k: int) -> Basis:
-    """The k principal axes of raw features (n, d), n <= d, by the n x n Gram matrix."""
+def unit(z: Tensor) -> Tensor:
+    """Rows (n, k) divided by their norms; a row of zeros stays one."""
+    return z / z.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def principal_axes(raw: Tensor, k: int, decay: float) -> Basis:
+    """The k principal axes of raw features (n, d), by the smaller of the two Gram matrices.
+
+    Raises:
+        ValueError: k is not below both n and d.
+    """
+    if not 1 <= k < min(raw.shape):
+        raise ValueError(f"principal_axes: expected k in 1..{min(raw.shape) - 1}, got {k}")
     mean = raw.mean(0)
     centred = raw - mean
-    squares, left = torch.linalg.eigh((centred @ centred.T).double())
-    squares, left = squares.flip(0)[:k].clamp(min=1e-12), left.flip(1)[:, :k]
-    axes = centred.T @ (left / squares.sqrt()).float()
-    return Basis(mean, axes, (squares / len(raw)).float())
+    if raw.shape[1] <= len(raw):
+        variances, axes = _leading((centred.T @ centred) / len(raw), k)
+    else:
+        variances, rows = _leading((centred @ centred.T) / len(raw), k)
+        axes = centred.T @ (rows / (variances * len(raw)).sqrt())
+    return Basis(mean, axes * (variances / variances[0]) ** -decay)
+
+
+def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest eigenvalues (k,) and their eigenvectors (n, k), signs made the same."""
+    values, vectors = torch.linalg.eigh(gram.double())
+    values, vectors = values.flip(0)[:k].clamp(min=1e-12), vectors.flip(1)[:, :k]
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    return values.float(), (vectors * largest.sign()).float()
