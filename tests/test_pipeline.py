@@ -285,8 +285,8 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_snapshot(
 @pytest.mark.parametrize("method", ["biggan", "r3gan"])
 def test_adversarial_methods_go_through_the_same_stages(tmp_path: Path, method: str) -> None:
     steps = ("generator.steps=12", "generator.batch_size=16")
-    for_all = [setting for setting in SMALL if "latent_channels" not in setting]
-    settings = (*for_all, f"generator.method={method}", *steps)
+    shared = [s for s in SMALL if not s.startswith("generator.latent_channels")]
+    settings = (*shared, f"generator.method={method}", *steps)
     run = kr.run("digits", tmp_path / "run", settings=settings, until="selection")
     assert run.result("generator")["method"] == method
     assert run.result("selection")["snapshot"] in run.result("generator")["snapshots"]
