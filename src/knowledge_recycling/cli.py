@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that `kr --help` answers
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,7 +192,7 @@ def audit(
     if scores is not None:
         if fail_above:
             raise KRError("--fail-above is for runs: a file of scores has no Student")
-        result = audit_file(scores)
+        result = asdict(audit_file(scores))
         attacks = {scores.name: result["attacks"]}
     else:
         assert run is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 
 import pytest
@@ -10,8 +11,8 @@ from knowledge_recycling.training import doctor
 
 
 def found(monkeypatch: pytest.MonkeyPatch, requirements: list[str], **installed: str) -> list[str]:
-    monkeypatch.setattr("importlib.metadata.requires", lambda _: requirements)
-    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.1.0")
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: requirements)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.1.0")
     monkeypatch.setattr(doctor, "_version", installed.get)
     return [f"{f.what}: {f.found}{' !' * f.missing}" for f in doctor._packages()]
 

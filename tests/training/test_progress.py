@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ def test_plain_lines_say_how_long_it_still_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ticks = iter([0.0, 10.0, 25.0, 30.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr(time, "monotonic", lambda: next(ticks))
     assert list(progress.track("Teacher [x]", 3, 6)) == [3, 4, 5]
     assert capsys.readouterr().err == "Teacher [x]: 5/6, about 12 s left\n"
 
