@@ -293,13 +293,13 @@ def test_adversarial_methods_go_through_the_same_stages(tmp_path: Path, method: 
 
 
 def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_network.py").write_text(
+    (tmp_path / "users_network.py").write_text(
         "from torch import nn\n"
         "def make(channels, classes, size):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, classes))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    settings = (*SMALL, "teacher.network=own_network:make", "generator.snapshots=1")
+    settings = (*SMALL, "teacher.network=users_network:make", "generator.snapshots=1")
     run = kr.run("digits", tmp_path / "run", settings=settings, until="evaluation")
     assert run.result("teacher")["parameters"] == 65 * 10
     assert run.result("distillation")["parameters"] == 65 * 10
