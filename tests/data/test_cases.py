@@ -22,7 +22,7 @@ RNG = np.random.default_rng(0)
 Save = Callable[[dict[str, Any]], str]
 
 
-def picture(label: int, size: int = 16) -> np.ndarray:
+def picture(label: int | np.integer[Any], size: int = 16) -> np.ndarray:
     """Grey noise with a bar whose height depends on the label."""
     image = RNG.integers(0, 80, (size, size))
     image[2 + 4 * label : 6 + 4 * label, 3:12] += 150

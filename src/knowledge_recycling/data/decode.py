@@ -123,7 +123,7 @@ def decode(path: Path, rule: Rule, look: bool = True) -> Decoded:
             reason = f"not an image but a {kind} file" if kind else "not an image"
             return Decoded(None, (0, 0), error=reason)
         except Exception as error:  # Pillow's decoders raise nearly anything on corrupt bytes
-            return Decoded(None, (0, 0), error=str(error) or type(error).__name__)
+            return Decoded(None, (0, 0), error=str(error)[:200] or type(error).__name__)
 
 
 def _too_large(pixels: int) -> str:
@@ -158,7 +158,9 @@ def _read_whole(image: Image.Image, rule: Rule, look: bool) -> Decoded:
 
 def _facts(image: Image.Image) -> Decoded:
     """What the header says."""
-    orientation = image.getexif().get(ORIENTATION, 1)
+    # For want of EXIF data in a PNG's header Pillow would decode all of it.
+    asked = image.format != "PNG" or "exif" in image.info
+    orientation = image.getexif().get(ORIENTATION, 1) if asked else 1
     shape = (image.height, image.width)
     if orientation >= 5 and image.format != "TIFF":
         shape = shape[::-1]
