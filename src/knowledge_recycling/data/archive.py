@@ -118,7 +118,7 @@ def open_archive(path: Path, keys: Collection[str], expected: str) -> Iterator[A
                 yield Archive(path, archive, _members(archive, path, keys, expected))
         # RuntimeError: encrypted; NotImplementedError: packed by a method that zipfile lacks.
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
-            raise KRError(f"{path}: is damaged ({shown(str(error))}); {ADVICE}") from None
+            raise KRError(f"{path}: is damaged ({shown(str(error))[:200]}); {ADVICE}") from None
 
 
 def _check_kind(stream: BinaryIO, path: Path) -> None:
@@ -176,7 +176,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str, path: Pat
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError):
             raise
         except Exception as error:  # NumPy evaluates the header's text, which may be anything
-            raise KRError(f"{where}: is not a readable array ({shown(str(error))})") from None
+            raise KRError(f"{where}: is not a readable array ({shown(str(error))[:200]})") from None
     if dtype.hasobject:
         raise KRError(
             f"{where}: is an array of Python objects, which could run code when read and "

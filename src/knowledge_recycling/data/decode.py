@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +26,10 @@ FORMATS = tuple(sorted(KNOWN & set(Image.OPEN)))
 SUFFIXES = frozenset(s for s, name in Image.registered_extensions().items() if name in FORMATS)
 MAX_PIXELS = 50_000_000
 """Pixels of one file, all that is decoded at once; a photograph of 8,000 x 6,000 has 48 million."""
+
+LARGE_PIXELS = 10_000_000
+_one_large = threading.Lock()
+"""Images from here up are decoded one at a time: a thread needs about 12 bytes per pixel."""
 
 PROBE = 28
 """Side at which an image that cannot run as it is looked at, to say at once what else is wrong."""
@@ -107,26 +114,34 @@ def decode(path: Path, rule: Rule, look: bool = True) -> Decoded:
         try:
             with Image.open(stream, formats=FORMATS) as image:
                 return _read(image, rule, look)
-        except Image.DecompressionBombError:
-            return Decoded(None, (0, 0), error=_too_large("its header states"))
+        except Image.DecompressionBombError as error:  # Pillow's own limit lies higher
+            pixels = int(re.findall(r"\d+", str(error))[0])
+            return Decoded(None, (0, 0), error=_too_large(pixels))
         except UnidentifiedImageError:
             stream.seek(0)
             kind = kind_of_bytes(stream.read(512))
             reason = f"not an image but a {kind} file" if kind else "not an image"
             return Decoded(None, (0, 0), error=reason)
         except Exception as error:  # Pillow's decoders raise nearly anything on corrupt bytes
-            return Decoded(None, (0, 0), error=str(error) or type(error).__name__)
+            return Decoded(None, (0, 0), error=str(error)[:200] or type(error).__name__)
 
 
-def _too_large(what: str) -> str:
-    return f"{what} more than {MAX_PIXELS // 10**6} million pixels, which is never decoded"
+def _too_large(pixels: int) -> str:
+    return (
+        f"would grow to {pixels:,} pixels ({size_of(3 * pixels)} in colour); more than "
+        f"{MAX_PIXELS // 10**6} million are never decoded"
+    )
 
 
 def _read(image: Image.Image, rule: Rule, look: bool) -> Decoded:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        size = f"{height:,} x {width:,} pixels ({size_of(width * height * 3)} in colour) are"
-        return Decoded(None, (0, 0), error=_too_large(size))
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        return Decoded(None, (0, 0), error=_too_large(pixels))
+    with _one_large if pixels > LARGE_PIXELS else nullcontext():
+        return _read_whole(image, rule, look)
+
+
+def _read_whole(image: Image.Image, rule: Rule, look: bool) -> Decoded:
     facts = _facts(image)
     if rule.size is None and not fits(facts.shape) and not look:
         return facts
@@ -143,7 +158,9 @@ def _read(image: Image.Image, rule: Rule, look: bool) -> Decoded:
 
 def _facts(image: Image.Image) -> Decoded:
     """What the header says."""
-    orientation = image.getexif().get(ORIENTATION, 1)
+    # For want of EXIF data in a PNG's header Pillow would decode all of it.
+    asked = image.format != "PNG" or "exif" in image.info
+    orientation = image.getexif().get(ORIENTATION, 1) if asked else 1
     shape = (image.height, image.width)
     if orientation >= 5 and image.format != "TIFF":
         shape = shape[::-1]

@@ -20,6 +20,7 @@ from knowledge_recycling.data.patients import read_groups
 from knowledge_recycling.data.resize import resize_note, size_advice
 from knowledge_recycling.data.types import OPEN, Source
 from knowledge_recycling.data.words import Problem, count, refuse, shown
+from knowledge_recycling.errors import KRError
 from knowledge_recycling.training.progress import track
 
 LOOKED_AT = 2000
@@ -48,15 +49,13 @@ def read_folder(root: Path, config: Data) -> Source:
     rule = Rule(config.size, config.range, config.color)
     decoded = _decode_all(root, listing.entries, rule)
     entries, decoded, broken = _without_broken(listing.entries, decoded, config.skip_broken)
-    refuse(shown(str(root)), [*broken, *_problems(decoded, rule)])
+    groups, unused, lost = _patients(root, config.groups, [e.file for e in entries])
+    refuse(shown(str(root)), [*broken, *_problems(decoded, rule), *lost])
+    notes += unused
     skipped = len(listing.entries) - len(entries)
     notes += [f"{count(skipped, 'broken file')} skipped"] if skipped else []
     names = checks.order_names({e.label for e in entries})
     labels = np.array([names.index(e.label) for e in entries], np.int64)
-    groups = None
-    if config.groups:
-        groups, unused = read_groups(root, config.groups, [e.file for e in entries])
-        notes += unused
     images = _stack([d.pixels for d in decoded if d.pixels is not None])
     return Source(
         images=images,
@@ -67,6 +66,18 @@ def read_folder(root: Path, config: Data) -> Source:
         notes=(*notes, *_image_notes(decoded, rule, images.shape[1]), *_shortcuts(decoded, labels)),
         name=root.absolute().name,
     )
+
+
+def _patients(
+    root: Path, table: str | None, files: list[str]
+) -> tuple[np.ndarray | None, list[str], list[Problem]]:
+    """Codes where they are known, notes, and what is wrong with the table."""
+    if table is None or not files:
+        return None, [], []
+    try:
+        return *read_groups(root, table, files), []
+    except KRError as error:
+        return None, [], [Problem(str(error))]
 
 
 def _assigned(entries: list[Entry]) -> np.ndarray:

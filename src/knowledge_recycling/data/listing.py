@@ -33,6 +33,9 @@ MAX_ENTRIES = 1_000_000
 MAX_SNIFFED = 1000
 """Files of unknown kind whose first bytes are read."""
 
+MOST_PROBLEMS = 3
+"""Class folders without images from which on the folder is taken for something else."""
+
 MASK = re.compile(
     r"(.+?)[ _.-](mask|masks|seg|segmentation|label|labels|annotation|gt|groundtruth|roi)"
     r"([ _.-]?\d+)?",
@@ -193,6 +196,11 @@ def list_folder(root: Path) -> Listing:
             walk.classes(f"{name}/", walk.folders(root / name), code)
     else:
         walk.classes("", folders, OPEN)
+    if len(walk.problems) > MOST_PROBLEMS and not walk.found.entries:
+        raise KRError(
+            f"{shown(str(root))}: none of its folders ({listed(folders)}) holds images that are "
+            f"read; give a folder of the shape {SHAPE}"
+        )
     refuse(shown(str(root)), walk.problems)
     names = sorted({entry.label for entry in walk.found.entries})
     walk.found.notes = check_classes(names, shown(str(root)))
@@ -246,9 +254,13 @@ def mask_notes(masks: list[tuple[str, str]]) -> list[str]:
     by_pattern: dict[str, Counter[str]] = {}
     for label, pattern in masks:
         by_pattern.setdefault(pattern, Counter())[label] += 1
-    return [
-        f"{count(sum(labels.values()), 'file')} {shown(pattern)} "
-        f"{'was' if sum(labels.values()) == 1 else 'were'} left out as masks of the images "
-        f"beside them ({', '.join(f'{n} of {label}' for label, n in sorted(labels.items()))})"
-        for pattern, labels in sorted(by_pattern.items())
-    ]
+    return [_mask_sentence(pattern, labels) for pattern, labels in sorted(by_pattern.items())]
+
+
+def _mask_sentence(pattern: str, labels: Counter[str]) -> str:
+    total = sum(labels.values())
+    what = "was left out as the mask of an image beside it"
+    if total > 1:
+        what = "were left out as masks of the images beside them"
+    where = ", ".join(f"{n} of {label}" for label, n in sorted(labels.items()))
+    return f"{count(total, 'file')} {shown(pattern)} {what} ({where})"

@@ -56,8 +56,8 @@ def check_classes(names: Iterable[str], where: str) -> list[str]:
         )
     if twins := _alike(names):
         raise KRError(
-            f"{where}: the class names {twins[0]!r} and {twins[1]!r} differ only in case or "
-            "blanks; write each class one way"
+            f"{where}: the class names {twins[0]!r} and {twins[1]!r} are one but for case or "
+            "blanks; write each class one way, and once"
         )
     doubtful = [name for name in names if stripped(name).casefold() in UNKNOWN]
     return [f"the class {name!r} may stand for a missing label" for name in doubtful]
@@ -66,9 +66,10 @@ def check_classes(names: Iterable[str], where: str) -> list[str]:
 def _alike(names: Sequence[str]) -> tuple[str, str] | None:
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(stripped(name).casefold(), name)
-        if other is not name:
-            return other, name
+        key = stripped(name).casefold()
+        if key in seen:
+            return seen[key], name
+        seen[key] = name
     return None
 
 

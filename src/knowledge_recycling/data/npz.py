@@ -51,6 +51,7 @@ def read_npz(path: Path, config: Data) -> Source:
 def _read(archive: Archive, path: Path, config: Data) -> Source:
     prefixes = _layout(archive, path)
     _check_pairs(archive, prefixes, path)
+    frames = _frames(archive, prefixes, path)
     parts = [archive.read(p + "labels") for p in prefixes]
     labels = [
         checks.as_vector(x, f"{path}: {p}labels") for p, x in zip(prefixes, parts, strict=True)
@@ -60,7 +61,7 @@ def _read(archive: Archive, path: Path, config: Data) -> Source:
     names = _class_names(archive, path)
     codes, class_names, label_notes = checks.as_codes(np.concatenate(labels), str(path), names)
     groups = _groups(archive, prefixes, path)
-    images, notes = _images(archive, prefixes, path, config)
+    images, notes = _images(archive, prefixes, frames, path, config)
     return Source(
         images=images,
         labels=codes,
@@ -113,11 +114,9 @@ class _Frame:
     shape: tuple[int, int, int, int]
 
 
-def _images(
-    archive: Archive, prefixes: list[str], path: Path, config: Data
-) -> tuple[np.ndarray, list[str]]:
-    """Reads block by block, each brought to 8 bits and to its size before the next is read."""
-    frames = []
+def _frames(archive: Archive, prefixes: list[str], path: Path) -> list[_Frame]:
+    """Checks what the headers say of the images."""
+    frames: list[_Frame] = []
     for p in prefixes:
         member = archive.members[p + "images"]
         where = f"{path}: {p}images"
@@ -128,6 +127,13 @@ def _images(
                 f"{path}: images differ in shape between splits: {prefixes[0]}images has "
                 f"{frames[0].shape[1:]}, {p}images {frames[-1].shape[1:]} (height, width, channels)"
             )
+    return frames
+
+
+def _images(
+    archive: Archive, prefixes: list[str], frames: list[_Frame], path: Path, config: Data
+) -> tuple[np.ndarray, list[str]]:
+    """Reads block by block, each brought to 8 bits and to its size before the next is read."""
     result = _room(frames, path, config)
     notes: list[str] = []
     start = 0

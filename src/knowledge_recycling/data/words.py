@@ -60,6 +60,10 @@ def size_of(number: float) -> str:
     return f"{number:.0f} bytes"
 
 
+MOST_PROBLEMS = 10
+"""How many are told at once."""
+
+
 class Problem(NamedTuple):
     """Something that stands in the way: the sentence, and the settings that cure it."""
 
@@ -82,7 +86,10 @@ def refuse(where: str, problems: Sequence[Problem]) -> None:
         cure = f"{one} {' '.join(settings)}"
     if len(problems) == 1:
         raise KRError(f"{where}: {problems[0].text}" + (f"; use {cure}" if cure else ""))
-    lines = "".join(f"\n  {n}. {problem.text}" for n, problem in enumerate(problems, start=1))
+    shortened = problems[:MOST_PROBLEMS]
+    lines = "".join(f"\n  {n}. {problem.text}" for n, problem in enumerate(shortened, start=1))
+    if len(problems) > MOST_PROBLEMS:
+        lines += f"\n  and {len(problems) - MOST_PROBLEMS} more"
     raise KRError(
         f"{where}: {len(problems)} things stand in the way:{lines}"
         + (f"\nUse {cure}" if cure else "")
