@@ -2,34 +2,47 @@
 
 Every file is written under a temporary name and then moved into place, so a file that is there
 is whole. A stage's `result.json` comes last: its presence means that the stage is done, and the
-hashes in it say from what.
+hashes in it say from what. The marker says what is ours, see `manifest`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.storage import manifest, ownership
 from knowledge_recycling.storage.files import (
     digest,
+    disk_full_explained,
+    escaped,
     file_digest,
+    json_bytes,
     read_json,
+    read_table,
+    same_digest,
     write_bytes,
     write_json,
 )
+from knowledge_recycling.storage.manifest import MARKER, Manifest
 
 RESULT = "result.json"
 STATE = "state.pt"
 INPUTS = "inputs.json"
+SOURCE = "source.npz"
+"""The arrays that a run was given from Python."""
+REAL_EXAMPLES = "real_examples.npz"
+NOT_FORKED = ("report", "shadows")
 MEASURED = ("seconds", "peak_memory_bytes", "resumed", "versions", "machine", "device")
 """Entries of a result that differ from one equal run to the next."""
 
@@ -39,29 +52,85 @@ def _lasting(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class RunDir:
-    """One run's folder.
+    """One run's folder. Nothing is written before `lock` or `fork`.
 
     Args:
-        path: the folder; made when it is missing.
+        path: the folder; it need not be there yet.
+        trust_code: build networks of any import path that the run's files name, which runs that
+            code.
+        networks: import paths of networks that the user named in this very call.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(
+        self, path: Path | str, *, trust_code: bool = False, networks: Sequence[str] = ()
+    ) -> None:
         self.path = Path(path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise KRError(f"{self.path}: cannot be made a run directory: {error}") from None
+        self.trust_code = trust_code
+        self.networks = tuple(networks)
 
     @classmethod
-    def existing(cls, path: Path) -> RunDir:
+    def existing(cls, path: Path | str, *, trust_code: bool = False) -> RunDir:
         """A run directory that is there already.
 
         Raises:
-            KRError: there is no run.
+            KRError: there is no run, or one with links to elsewhere.
         """
+        path = Path(path)
         if not (path / "config.yaml").exists():
             raise KRError(f"{path}: holds no run; start one with `kr run DATA -o {path}`")
-        return cls(path)
+        run = cls(path, trust_code=trust_code)
+        run.check_ours()
+        return run
+
+    def trusts(self, network: str) -> bool:
+        """Whether a network's import path may be imported: the user named it, or trusts all."""
+        return self.trust_code or network in self.networks
+
+    def check_ours(self) -> None:
+        """Refuses a folder that is neither new, nor empty, nor a run. Writes nothing.
+
+        Raises:
+            KRError: says what was found there.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise KRError(f"{self.path}: cannot be a run directory: it is a file")
+        if not self.path.exists():
+            return
+        ownership.refuse_foreign(self.path)
+        ownership.refuse_links(self.path)
+        manifest.load(self.path)
+
+    def check_apart(self, config: Config) -> None:
+        """Refuses a run directory inside the data, or around it. Writes nothing.
+
+        Raises:
+            KRError: names both.
+        """
+        for private in (config.data.source, config.data.groups):
+            if private and (path := Path(private)).exists():
+                ownership.refuse_nesting(self.path, path, self.path / SOURCE)
+
+    def claim(self) -> None:
+        """Makes the folder and its marker, where they are missing.
+
+        Raises:
+            KRError: the folder is not ours, or cannot be written.
+        """
+        self.check_ours()
+        if (self.path / MARKER).exists():
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._adopted().save(self.path)
+        except OSError as error:
+            raise KRError(f"{self.path}: cannot be made a run directory: {error}") from None
+
+    def _adopted(self) -> Manifest:
+        """The marker of a new run; for a run that had none, its files are taken as they are."""
+        if not ownership.is_unmarked_run(self.path):
+            return Manifest()
+        kept = [self.path / "split.json", *self.path.glob(f"*/{RESULT}")]
+        return Manifest(sha256={str(p.relative_to(self.path)): file_digest(p) for p in kept})
 
     def stage(self, name: str) -> Path:
         """The folder of a stage, made when it is missing."""
@@ -76,29 +145,141 @@ class RunDir:
 
     def shadow(self, k: int) -> RunDir:
         """The run directory of shadow k."""
-        return RunDir(self.shadows / f"{k:02d}")
+        path = self.shadows / f"{k:02d}"
+        return RunDir(path, trust_code=self.trust_code, networks=self.networks)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps a second process off this run; the system frees it however the first one ends.
+        """Makes the folder ours and keeps a second process off it.
+
+        The system frees the lock however this process ends. Meanwhile everything is written for
+        this user alone, and an error of the file system ends in a sentence.
 
         Raises:
-            KRError: another process works here.
+            KRError: another process works here, the folder is not ours, or it cannot be written.
         """
-        with (self.path / ".lock").open("a+") as file:
+        with ownership.private_umask(), self._explained():
+            self.claim()
+            lock = FileLock(self.path / ownership.LOCK, mode=0o600)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
+                lock.acquire(timeout=0)
+            except Timeout:
                 raise KRError(
-                    f"{self.path}: another process (number {owner}) is working on this run. "
-                    "Wait for it, or choose another directory with -o."
+                    f"{self.path}: another process (number {self._owner()}) is working on this "
+                    "run. Wait for it, or choose another directory with -o."
                 ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+            with lock:
+                lock.release()  # the count that `acquire` above has taken
+                write_bytes(self.path / ownership.OWNER, str(os.getpid()).encode())
+                ownership.tidy(self.path)
+                yield
+
+    def _owner(self) -> str:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return escaped((self.path / ownership.OWNER).read_text(encoding="ascii")[:20])
+        return "unknown"
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            with disk_full_explained(self.path):
+                yield
+        except OSError as error:
+            if not (self.path / MARKER).exists() and not isinstance(error, PermissionError):
+                raise KRError(
+                    f"{self.path}: the run directory has vanished during the work ({error}). Bring "
+                    "it back and run the same command again, or start a new run."
+                ) from error
+            where = Path(os.fsdecode(error.filename or ""))
+            inside = self.path.absolute() in where.absolute().parents
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and inside:
+                raise KRError(f"{where}: may not be read or written ({error.strerror})") from error
+            raise
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Writes a file whose hash the marker holds, see `manifest`."""
+        found = manifest.load(self.path)
+        if found is None:
+            raise KRError(f"{self.path}: holds no run that this version made ({MARKER} is missing)")
+        found.having(name, digest_of(content)).save(self.path)
+        write_bytes(self.path / name, content)
+
+    def check(self, name: str) -> Path:
+        """The path of a file that `keep` wrote, after a look at its hash.
+
+        Raises:
+            KRError: the file has changed, or is not ours.
+        """
+        found = manifest.load(self.path)
+        if found is not None:
+            found.check(self.path, name)
+        return self.path / name
+
+    def artefact(self, stage: str, name: str) -> Path:
+        """The path of a file that a finished stage left, after a look at its hash.
+
+        Raises:
+            KRError: the stage has not run, or the file is missing, has changed, or is not its own.
+        """
+        recorded = self._record(stage).get("artefacts")
+        path = self.path / stage / name
+        if not isinstance(recorded, dict) or name not in recorded:
+            early = isinstance(recorded, dict) and all(len(h) == 16 for h in recorded.values())
+            if early and path.suffix == ".json":
+                return path  # versions before 0.2 hashed arrays and tensors only
+            raise KRError(f"{path}: is not a file that the stage `{stage}` wrote")
+        manifest.check_digest(path, recorded[name])
+        return path
+
+    def verify_stage(self, stage: str) -> int:
+        """Compares a finished stage's result and all its files with their hashes.
+
+        Returns:
+            The number of files.
+
+        Raises:
+            KRError: names the first file that is not what the stage wrote.
+        """
+        names = self._record(stage).get("artefacts", {})
+        for name in names:
+            self.artefact(stage, name)
+        return 1 + len(names)
+
+    def verify(self) -> int:
+        """Compares every file of the run and of its shadows with its hash.
+
+        Returns:
+            The number of files.
+
+        Raises:
+            KRError: names each file that is not what the run wrote.
+        """
+        shadows = [RunDir(p.parent) for p in sorted(self.shadows.glob(f"*/{MARKER}"))]
+        errors: list[str] = []
+        total = 0
+        for run in (self, *shadows):
+            run.check_ours()
+            for name in run._kept():
+                try:
+                    total += run._verify_kept(name, drops=run is not self)
+                except KRError as error:
+                    errors.append(str(error))
+        if errors:
+            raise KRError("not as this run wrote it:\n  " + "\n  ".join(errors))
+        return total
+
+    def _kept(self) -> list[str]:
+        found = manifest.load(self.path) or self._adopted()
+        results = {str(p.relative_to(self.path)) for p in self.path.glob(f"*/{RESULT}")}
+        return sorted({"split.json"} | {n for n in found.sha256 if (self.path / n).exists()} | results)
+
+    def _verify_kept(self, name: str, drops: bool) -> int:
+        self.check(name)
+        stage = Path(name).parent.name
+        # A finished shadow has dropped its networks.
+        if Path(name).name != RESULT or drops:
+            return 1
+        return self.verify_stage(stage)
 
     def adopt_config(self, config: Config) -> None:
         """Writes config.yaml, after a check that the one that is there says the same.
