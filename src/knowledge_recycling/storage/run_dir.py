@@ -8,7 +8,6 @@ hashes in it say from what. The marker says what is ours, see `manifest`.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import time
@@ -17,14 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.storage import manifest, ownership
+from knowledge_recycling.storage import lock, manifest, ownership
 from knowledge_recycling.storage.files import (
+    bytes_digest,
     digest,
-    disk_full_explained,
     escaped,
     file_digest,
     json_bytes,
@@ -41,14 +38,9 @@ STATE = "state.pt"
 INPUTS = "inputs.json"
 SOURCE = "source.npz"
 """The arrays that a run was given from Python."""
-REAL_EXAMPLES = "real_examples.npz"
 NOT_FORKED = ("report", "shadows")
 MEASURED = ("seconds", "peak_memory_bytes", "resumed", "versions", "machine", "device")
 """Entries of a result that differ from one equal run to the next."""
-
-
-def _lasting(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if name not in MEASURED}
 
 
 class RunDir:
@@ -152,56 +144,21 @@ class RunDir:
     def lock(self) -> Iterator[None]:
         """Makes the folder ours and keeps a second process off it.
 
-        The system frees the lock however this process ends. Meanwhile everything is written for
-        this user alone, and an error of the file system ends in a sentence.
+        Meanwhile everything is written for this user alone, and an error of the file system ends
+        in a sentence.
 
         Raises:
             KRError: another process works here, the folder is not ours, or it cannot be written.
         """
-        with ownership.private_umask(), self._explained():
+        with ownership.private_umask(), lock.explained(self.path):
             self.claim()
-            lock = FileLock(self.path / ownership.LOCK, mode=0o600)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise KRError(
-                    f"{self.path}: another process (number {self._owner()}) is working on this "
-                    "run. Wait for it, or choose another directory with -o."
-                ) from None
-            with lock:
-                lock.release()  # the count that `acquire` above has taken
-                write_bytes(self.path / ownership.OWNER, str(os.getpid()).encode())
+            with lock.held(self.path):
                 ownership.tidy(self.path)
                 yield
 
-    def _owner(self) -> str:
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            return escaped((self.path / ownership.OWNER).read_text(encoding="ascii")[:20])
-        return "unknown"
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            with disk_full_explained(self.path):
-                yield
-        except OSError as error:
-            if not (self.path / MARKER).exists() and not isinstance(error, PermissionError):
-                raise KRError(
-                    f"{self.path}: the run directory has vanished during the work ({error}). Bring "
-                    "it back and run the same command again, or start a new run."
-                ) from error
-            where = Path(os.fsdecode(error.filename or ""))
-            inside = self.path.absolute() in where.absolute().parents
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and inside:
-                raise KRError(f"{where}: may not be read or written ({error.strerror})") from error
-            raise
-
     def keep(self, name: str, content: bytes) -> None:
         """Writes a file whose hash the marker holds, see `manifest`."""
-        found = manifest.load(self.path)
-        if found is None:
-            raise KRError(f"{self.path}: holds no run that this version made ({MARKER} is missing)")
-        found.having(name, digest_of(content)).save(self.path)
+        self._marked().having(name, bytes_digest(content)).save(self.path)
         write_bytes(self.path / name, content)
 
     def check(self, name: str) -> Path:
@@ -245,108 +202,123 @@ class RunDir:
             self.artefact(stage, name)
         return 1 + len(names)
 
-    def verify(self) -> int:
-        """Compares every file of the run and of its shadows with its hash.
+    def _marked(self) -> Manifest:
+        found = manifest.load(self.path)
+        if found is None:
+            raise KRError(f"{self.path}: the run's marker {MARKER} has vanished; nothing is written")
+        return found
+
+    def _record(self, stage: str) -> dict[str, Any]:
+        name = f"{stage}/{RESULT}"
+        if not (self.path / name).exists():
+            raise KRError(
+                f"{self.path / name}: the stage `{stage}` has not run yet; run `kr {stage}` first"
+            )
+        return read_table(self.check(name))
+
+    def adopt(self, config: Config, split: dict[str, Any]) -> dict[str, Any]:
+        """Makes this the run of a configuration and of data, or checks that it is so already.
 
         Returns:
-            The number of files.
+            What split.json says.
 
         Raises:
-            KRError: names each file that is not what the run wrote.
+            KRError: as `check_same`; then nothing was written.
         """
-        shadows = [RunDir(p.parent) for p in sorted(self.shadows.glob(f"*/{MARKER}"))]
-        errors: list[str] = []
-        total = 0
-        for run in (self, *shadows):
-            run.check_ours()
-            for name in run._kept():
-                try:
-                    total += run._verify_kept(name, drops=run is not self)
-                except KRError as error:
-                    errors.append(str(error))
-        if errors:
-            raise KRError("not as this run wrote it:\n  " + "\n  ".join(errors))
-        return total
+        self.check_same(config, split)
+        if not (self.path / "split.json").exists():
+            self.keep("split.json", json_bytes(split))
+        write_bytes(self.path / "config.yaml", self._portable(config).dump().encode())
+        return self.split()
 
-    def _kept(self) -> list[str]:
-        found = manifest.load(self.path) or self._adopted()
-        results = {str(p.relative_to(self.path)) for p in self.path.glob(f"*/{RESULT}")}
-        return sorted({"split.json"} | {n for n in found.sha256 if (self.path / n).exists()} | results)
-
-    def _verify_kept(self, name: str, drops: bool) -> int:
-        self.check(name)
-        stage = Path(name).parent.name
-        # A finished shadow has dropped its networks.
-        if Path(name).name != RESULT or drops:
-            return 1
-        return self.verify_stage(stage)
-
-    def adopt_config(self, config: Config) -> None:
-        """Writes config.yaml, after a check that the one that is there says the same.
+    def check_same(self, config: Config, split: dict[str, Any] | None) -> None:
+        """Compares config.yaml and split.json, where they are there, with what is asked for now.
 
         `runtime` may differ, and where the data lie: their hash says whether they are the same.
-        """
-        path = self.path / "config.yaml"
-        if path.exists():
-            differences = config.differences(Config.load(path))
-            if differences:
-                raise KRError(
-                    f"{path}: this run was made with another configuration:\n  "
-                    + "\n  ".join(differences)
-                    + "\nStart a new run with another -o, or take over what stays valid with "
-                    "--fork NEW_RUN."
-                )
-        write_bytes(path, config.dump().encode())
-
-    def adopt_split(self, split: dict[str, Any]) -> dict[str, Any]:
-        """Writes split.json, or checks that it is of the same data; returns what is there.
 
         Raises:
-            KRError: names both data hashes.
+            KRError: names the fields that differ, or both hashes.
         """
-        path = self.path / "split.json"
-        if not path.exists():
-            write_json(path, split)
-        there: dict[str, Any] = read_json(path)
-        if there["data_sha256"] != split["data_sha256"]:
+        path = self.path / "config.yaml"
+        if path.exists() and (differences := config.differences(Config.load(path))):
             raise KRError(
-                f"{path}: this run was made from data with the hash {there['data_sha256'][:16]}, "
-                f"but the data given now has {split['data_sha256'][:16]}. Bring the old data "
-                "back, or start a new run with another -o."
+                f"{path}: this run was made with another configuration:\n  "
+                + "\n  ".join(differences)
+                + "\nStart a new run with another -o, or take over what stays valid with "
+                "--fork NEW_RUN."
             )
-        return there
+        path = self.path / "split.json"
+        if not path.exists() or split is None:
+            return
+        there, here = self.split()["data_sha256"], split["data_sha256"]
+        if there != here:
+            raise KRError(
+                f"{path}: this run was made from data with the hash {there[:16]}, but the data "
+                f"given now has {here[:16]}. Bring the old data back, or start a new run with "
+                "another -o."
+            )
+
+    def _portable(self, config: Config) -> Config:
+        """The run's own copy of the data is named from here, so that the run can be moved."""
+        if Path(config.data.source).absolute() != (self.path / SOURCE).absolute():
+            return config
+        section = config.data.model_copy(update={"source": SOURCE})
+        return config.model_copy(update={"data": section})
 
     def fork(self, target: Path) -> RunDir:
         """Copies the finished stages to a new folder; those whose inputs change will run again.
 
+        A fork that was begun before is gone on with; one in which no command has come as far as
+        writing its config.yaml is made anew. Real images are not copied.
+
         Raises:
-            KRError: the target exists already.
+            KRError: the target is something else, or lies in this run.
         """
-        if target.exists():
+        new = RunDir(target, trust_code=self.trust_code, networks=self.networks)
+        if self.path.resolve() in (target.resolve(), *target.resolve().parents):
+            raise KRError(f"{target}: lies in the run that is to be forked; name another directory")
+        new.check_ours()
+        before = manifest.load(target)
+        if (before and not before.fork) or (not before and (target / "config.yaml").exists()):
             raise KRError(f"{target}: exists already; --fork needs a new directory")
-        new = RunDir(target)
-        leave = shutil.ignore_patterns(
-            "config.yaml", "split.json", "shadows", ".lock", "log.txt", STATE, "*.tmp"
-        )
-        shutil.copytree(self.path, target, ignore=leave, dirs_exist_ok=True)
+        if before and before.copied and (target / "config.yaml").exists():
+            return new
+        with new.lock():
+            Manifest(fork=True, copied=False).save(target)
+            self._copy_to(target).save(target)
         return new
+
+    def _copy_to(self, target: Path) -> Manifest:
+        """Copies stages that are done and the run's own data; returns the finished marker."""
+        copied = Manifest(fork=True)
+        for folder in sorted(path for path in target.iterdir() if path.is_dir()):
+            ownership.clear_stage(folder, RESULT)
+        for result in sorted(self.path.glob(f"*/{RESULT}")):
+            folder = result.parent
+            if folder.name in NOT_FORKED:
+                continue
+            name = f"{folder.name}/{RESULT}"
+            copied = copied.having(name, file_digest(self.check(name)))
+            for path in ownership.stage_files(folder):
+                if path.name != STATE:
+                    place = target / path.relative_to(self.path)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, place)
+        if (self.path / SOURCE).exists():
+            shutil.copyfile(self.path / SOURCE, target / SOURCE)
+        return copied
 
     def split(self) -> dict[str, Any]:
         """The record of the data: hash, class names, indices of each split."""
-        record: dict[str, Any] = read_json(self.path / "split.json")
-        return record
+        return read_table(self.check("split.json"))
 
     def result(self, stage: str) -> dict[str, Any]:
         """A finished stage's result.
 
         Raises:
-            KRError: the stage has not run.
+            KRError: the stage has not run, or the file has changed since.
         """
-        path = self.path / stage / RESULT
-        if not path.exists():
-            raise KRError(f"{path}: the stage `{stage}` has not run yet; run `kr {stage}` first")
-        result: dict[str, Any] = read_json(path)
-        return result
+        return self._record(stage)
 
     def inputs(
         self, config: Config, stage: str, needs: Iterable[str], reads: Iterable[str]
@@ -368,43 +340,77 @@ class RunDir:
         return hashes | {need: digest(_lasting(self.result(need))) for need in needs}
 
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
-        """True when the stage has a result made from these inputs."""
+        """True when the stage has a result made from these inputs.
+
+        Raises:
+            KRError: a file of the stage is not what it wrote.
+        """
         folder = self.path / stage
-        return (folder / RESULT).exists() and self._same_inputs(folder, inputs)
+        if not (folder / RESULT).exists() or not _same(self._record(stage).get("inputs"), inputs):
+            return False
+        self.verify_stage(stage)
+        (folder / STATE).unlink(missing_ok=True)  # where a kill came before `write_result` did it
+        return True
 
     def begin(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """Readies a stage's folder; True when work on the same inputs goes on in it."""
         folder = self.path / stage
-        going_on = self._same_inputs(folder, inputs)
-        if not going_on:
-            shutil.rmtree(folder, ignore_errors=True)
-        write_json(folder / INPUTS, inputs)
+        self._marked()
+        going_on = _same(_read_inputs(folder), inputs)
         (folder / RESULT).unlink(missing_ok=True)
+        if not going_on:
+            ownership.clear_stage(folder, INPUTS)
+            write_json(folder / INPUTS, inputs)
         return going_on
-
-    @staticmethod
-    def _same_inputs(folder: Path, inputs: Mapping[str, str]) -> bool:
-        path = folder / INPUTS
-        return path.exists() and read_json(path) == inputs
 
     def write_result(self, stage: str, result: Any, **measured: Any) -> None:
         """Writes a stage's result (a dataclass, or a taken-over result's entries) as its last file.
 
-        The resume state is dropped.
+        The resume state is then dropped.
         """
         folder = self.path / stage
-        (folder / STATE).unlink(missing_ok=True)
-        artefacts = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".npz"))
         tree = {
             "stage": stage,
             **(result if isinstance(result, Mapping) else asdict(result)),
-            "artefacts": {str(p.relative_to(folder)): file_digest(p) for p in artefacts},
-            "inputs": read_json(folder / INPUTS),
+            "artefacts": _artefacts(folder),
+            "inputs": _read_inputs(folder),
             **measured,
         }
-        write_json(folder / RESULT, tree)
+        self.keep(f"{stage}/{RESULT}", json_bytes(tree))
+        (folder / STATE).unlink(missing_ok=True)
 
     def log(self, line: str) -> None:
-        """Adds a line with the time to log.txt."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        """Adds one line with the time to log.txt; what would break the line is written out."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {escaped(line)}\n"
+        with open(os.open(self.path / ownership.LOG, flags, 0o600), "ab") as file:
+            file.write(text.encode())
+
+
+def _lasting(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in result.items() if name not in MEASURED}
+
+
+def _read_inputs(folder: Path) -> Any:
+    """What a stage under way is made from; None where that is unknown, so that it starts anew."""
+    with contextlib.suppress(KRError):
+        return read_json(folder / INPUTS)
+    return None
+
+
+def _same(recorded: Any, inputs: Mapping[str, str]) -> bool:
+    return (
+        isinstance(recorded, Mapping)
+        and set(recorded) == set(inputs)
+        and all(same_digest(recorded[name], inputs[name]) for name in inputs)
+    )
+
+
+def _artefacts(folder: Path) -> dict[str, str]:
+    """SHA-256 of what a stage made; its journal has times in it, and only resumes read it."""
+    files = [
+        path
+        for path in ownership.stage_files(folder)
+        if path.name not in (RESULT, INPUTS, STATE) and path.suffix not in (".log", ".lock", ".tmp")
+    ]
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
