@@ -219,7 +219,7 @@ class Config(Section):
         source: str = "",
         *,
         preset: str | None = None,
-        file: Path | None = None,
+        file: Path | Config | None = None,
         settings: Sequence[str] = (),
         **fields: Any,
     ) -> Config:
@@ -228,7 +228,8 @@ class Config(Section):
         Args:
             source: what to train on, see `Data.source`; empty leaves it to the file.
             preset: `demo`, `fast` or `paper`; None takes the file's, else `fast`.
-            file: YAML file of the same shape as `config.yaml` in a run directory.
+            file: YAML file of the same shape as `config.yaml` in a run directory; or a `Config`,
+                of which the fields that were set count.
             settings: `stage.field=value` strings, the value in YAML.
             fields: top-level fields, such as `seed=1`; None means not given.
 
@@ -240,7 +241,10 @@ class Config(Section):
             8
         """
         tree: dict[str, Any] = {}
-        from_file = _read_yaml(file) if file else {}
+        if isinstance(file, Config):
+            from_file = file.model_dump(mode="json", exclude_unset=True)
+        else:
+            from_file = _read_yaml(file) if file else {}
         name = preset or from_file.get("preset") or "fast"
         if name not in PRESETS:
             raise KRError(f"preset: {name!r} is not one of {', '.join(PRESETS)}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from knowledge_recycling import data
 from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.errors import printable
 from knowledge_recycling.stages import (
     audit,
     distillation,
@@ -23,7 +24,8 @@ from knowledge_recycling.stages import (
 from knowledge_recycling.storage.files import digest, disk_full_explained, file_digest, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.probes import PROBE_LESSONS
-from knowledge_recycling.training.progress import clock, console
+from knowledge_recycling.training import progress
+from knowledge_recycling.training.progress import clock
 from knowledge_recycling.training.provenance import peak_memory_bytes, reset_peak_memory
 from knowledge_recycling.training.runtime import Runtime
 
@@ -85,11 +87,7 @@ def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
 @contextlib.contextmanager
 def _working(run_dir: RunDir) -> Iterator[None]:
     with disk_full_explained(run_dir.path), run_dir.lock():
-        try:
-            yield
-        except KeyboardInterrupt:
-            console.print("stopped; the same command goes on from the last checkpoint")
-            raise
+        yield
 
 
 def start(config: Config, run_dir: RunDir) -> None:
@@ -156,6 +154,6 @@ def _show_real(config: Config, run_dir: RunDir) -> None:
 
 
 def say(run_dir: RunDir, line: str) -> None:
-    """Prints a line and adds it to log.txt."""
-    console.print(line, markup=False, soft_wrap=True)
-    run_dir.log(line)
+    """Prints a line and adds it to log.txt, as one line whatever names it quotes."""
+    progress.say(line)
+    run_dir.log(printable(line))

@@ -7,7 +7,7 @@ trusted, where `kr shadows` has run: whole pipelines on random halves of the tra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.attacks import threshold
 from knowledge_recycling.attacks.logit_margin import logit_margin
+from knowledge_recycling.auditing.figures import Figures, Target
 from knowledge_recycling.auditing.verdict import (
     CHANNELS,
     PRIMARY,
@@ -50,8 +51,8 @@ class Result:
     warning: str
     members: int
     nonmembers: int
-    targets: dict[str, Any]
-    """channel -> attacks; each attack says its `protocol`, `paper` or `shadows`."""
+    targets: dict[str, Target]
+    """By channel; each attack says its protocol."""
     shadows: dict[str, Any] | None
 
 
@@ -65,9 +66,13 @@ def run(config: Config, run_dir: RunDir) -> Result:
     if plan.exists(run_dir.shadows):
         verdict, shadows, exposed = _shadows(config, run_dir, runtime)
         for channel, target in verdict.targets.items():
-            entry = targets.setdefault(channel, {"attacks": {}})
-            entry["attacks"] |= target["attacks"]
-            entry |= {key: value for key, value in target.items() if key != "attacks"}
+            paper = targets.get(channel, Target({}))
+            targets[channel] = replace(
+                target,
+                attacks=paper.attacks | target.attacks,
+                aop=paper.aop,
+                strongest=paper.strongest,
+            )
         curves |= verdict.curves
         write_json(folder / "exposed_records_private.json", {"positions_in_source": exposed})
     write_npz(folder / "curves.npz", **curves)
@@ -77,9 +82,9 @@ def run(config: Config, run_dir: RunDir) -> Result:
 
 def _paper(
     config: Config, run_dir: RunDir, runtime: Runtime, members: Split, nonmembers: Split
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Target], dict[str, np.ndarray]]:
     evaluation = run_dir.result("evaluation")
-    targets: dict[str, Any] = {}
+    targets: dict[str, Target] = {}
     curves: dict[str, np.ndarray] = {}
     for role, stage in ROLES.items():
         network = artefacts.classifier(run_dir, stage, runtime)
@@ -95,9 +100,8 @@ def _paper(
             name: _figures(inside[name], outside[name], members, nonmembers, accuracy, config)
             for name in inside
         }
-        strongest = max(attacks, key=lambda name: attacks[name]["auc"]["value"])
-        aop = attacks[strongest]["aop"]
-        targets[role] = {"aop": aop, "strongest": strongest, "attacks": attacks}
+        strongest = max(attacks, key=lambda name: attacks[name].auc.value)
+        targets[role] = Target(attacks, aop=attacks[strongest].aop, strongest=strongest)
         for name in inside:
             fpr, tpr = roc_curve(inside[name], outside[name])
             curves |= {f"{role}.{name}.fpr": fpr, f"{role}.{name}.tpr": tpr}
@@ -129,11 +133,16 @@ def _shadows(
         "reuse_choices": plan.asked["reuse_choices"],
         "primary": PRIMARY,
         "powered": verdict.powered,
-        "control": verdict.control,
-        "power": verdict.power,
-        "copies": copies(own["synthetic"], phi["held_out"][:, ordinary], membership),
+        "control": asdict(verdict.control),
+        "power": asdict(verdict.power),
+        "copies": asdict(copies(own["synthetic"], phi["held_out"][:, ordinary], membership)),
         "canary_count": plan.asked["canaries"],
-        "canaries": canary_arm(phi, plan.membership, plan.canary_kinds(), **options)
+        "canaries": {
+            channel: asdict(arm)
+            for channel, arm in canary_arm(
+                phi, plan.membership, plan.canary_kinds(), **options
+            ).items()
+        }
         if plan.asked["canaries"]
         else None,
         "seconds_per_shadow": [round(t["seconds"], 1) for t in times],
@@ -183,7 +192,7 @@ def _figures(
     nonmembers: Split,
     accuracy: float,
     config: Config,
-) -> dict[str, Any]:
+) -> Figures:
     options: dict[str, Any] = {
         "member_groups": members.groups,
         "nonmember_groups": nonmembers.groups,
@@ -192,9 +201,9 @@ def _figures(
     }
     auc = auc_estimate(inside, outside, **options)
     tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **options)
-    return {
-        "protocol": "paper",
-        "auc": auc.as_dict(),
-        "tpr_at_fpr": {"0.01": tpr.as_dict()},
-        "aop": threshold.aop(accuracy, auc.value),
-    }
+    return Figures(
+        auc=auc,
+        tpr_at_fpr={"0.01": tpr},
+        aop=threshold.aop(accuracy, auc.value),
+        protocol="paper",
+    )
