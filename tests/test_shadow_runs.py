@@ -166,7 +166,7 @@ def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None
     run = kr.run("digits", tmp_path / "run", settings=TINY, until="distillation")
     config = Config.load(run.path / "config.yaml")
     plan.draw(run.shadows, run.split(), config, COUNT, reuse_choices=False, canary_count=0)
-    shadow_runs.one(run.path, 1, 1, reuse_choices=False, keep_models=True)
+    shadow_runs.one(run, 1, 1, reuse_choices=False, keep_models=True)
     own = run.shadow(1)
     assert "taken_over" not in own.result("tuning")
     assert (own.path / "distillation" / "network.safetensors").exists()

@@ -20,6 +20,9 @@ from knowledge_recycling.errors import KRError
 NOT_IDENTITY = ("runtime.", "data.source", "data.groups", "data.canaries")
 
 
+MOST_YAML_BYTES = 2**20
+
+
 class Section(BaseModel):
     """One stage's fields: immutable, and closed to unknown names."""
 
@@ -272,8 +275,14 @@ class Config(Section):
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """Reads a YAML file written by `dump`."""
-        return cls.parse(_read_yaml(path))
+        """Reads a run's config.yaml; its own copy of the data is looked for beside it."""
+        config = cls.parse(_read_yaml(path))
+        source, kept = Path(config.data.source), path.parent / "source.npz"
+        moved = source.name == kept.name and not (source.is_absolute() and source.exists())
+        if not (moved and kept.exists()):
+            return config
+        section = config.data.model_copy(update={"source": os.path.abspath(kept)})
+        return config.model_copy(update={"data": section})
 
     def dump(self) -> str:
         """The whole configuration as YAML."""
@@ -323,8 +332,14 @@ def _merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if (size := path.stat().st_size) > MOST_YAML_BYTES:
+            raise ValueError(f"{size} bytes, no configuration has more than {MOST_YAML_BYTES}")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            # A few lines of them can stand for more than memory holds.
+            raise ValueError("it refers to itself with * and &, which is not taken")
+        tree = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise KRError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(tree, dict):
         raise KRError(f"{path}: holds no configuration (expected sections such as `teacher:`)")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from knowledge_recycling import data
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.errors import printable
+from knowledge_recycling.membership import plan
 from knowledge_recycling.stages import (
     audit,
     distillation,
@@ -21,7 +21,8 @@ from knowledge_recycling.stages import (
     teacher,
     tuning,
 )
-from knowledge_recycling.storage.files import digest, disk_full_explained, file_digest, write_npz
+from knowledge_recycling.storage import verification
+from knowledge_recycling.storage.files import digest, file_digest, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.probes import PROBE_LESSONS
 from knowledge_recycling.training import progress
@@ -46,6 +47,8 @@ class Stage:
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     """Beside its own section, the seed and the precision."""
+    private: bool = True
+    """Whether it reads the private data, which must then be there."""
 
 
 STAGES = (
@@ -53,14 +56,19 @@ STAGES = (
     Stage("generator", generator.run, ("teacher",)),
     Stage("selection", selection.run, ("teacher", "generator"), PROBE),
     Stage("tuning", tuning.run, ("teacher", "generator", "selection"), PROBE),
-    Stage("distillation", distillation.run, ("teacher", "generator", "selection", "tuning")),
+    Stage(
+        "distillation",
+        distillation.run,
+        ("teacher", "generator", "selection", "tuning"),
+        private=False,
+    ),
     Stage(
         "evaluation",
         evaluation.run,
         ("teacher", "generator", "selection", "tuning", "distillation"),
     ),
     Stage("audit", audit.run, ("teacher", "distillation", "evaluation")),
-    Stage("report", report.run),
+    Stage("report", report.run, private=False),
 )
 NAMES = tuple(stage.name for stage in STAGES)
 
@@ -71,32 +79,46 @@ def run(config: Config, run_dir: RunDir, until: str = NAMES[-1]) -> None:
     Raises:
         KRError: bad input, found before any work is done.
     """
-    with _working(run_dir):
-        start(config, run_dir)
+    split = check(config, run_dir)
+    with run_dir.lock():
+        start(config, run_dir, split)
         for stage in STAGES[: NAMES.index(until) + 1]:
             advance(stage, config, run_dir)
 
 
 def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
     """Runs one stage; those that it is made from must be done."""
-    with _working(run_dir):
-        start(config, run_dir)
-        advance(STAGES[NAMES.index(name)], config, run_dir)
+    stage = STAGES[NAMES.index(name)]
+    private = stage.private or (name == "report" and config.report.show_real)
+    split = check(config, run_dir) if private else run_dir.split()
+    with run_dir.lock():
+        start(config, run_dir, split)
+        advance(stage, config, run_dir)
 
 
-@contextlib.contextmanager
-def _working(run_dir: RunDir) -> Iterator[None]:
-    with disk_full_explained(run_dir.path), run_dir.lock():
-        yield
+def check(config: Config, run_dir: RunDir) -> dict[str, Any]:
+    """Checks everything that can be checked before the first training; writes nothing.
 
+    Returns:
+        The record of the data, see `data.describe`.
 
-def start(config: Config, run_dir: RunDir) -> None:
-    """Checks everything that can be checked before the first training."""
+    Raises:
+        KRError: bad input, or a folder that is not this run's.
+    """
+    run_dir.check_ours()
+    run_dir.check_apart(config)
+    run_dir.check_same(config, None)
     Runtime.start(config)
     source = data.open_source(config.data)
     split = data.describe(source, config.data, config.seed)
-    run_dir.adopt_config(config)
-    for note in run_dir.adopt_split(split)["notes"]:
+    run_dir.check_same(config, split)
+    return split
+
+
+def start(config: Config, run_dir: RunDir, split: dict[str, Any]) -> None:
+    """Makes the directory this run's, under its lock."""
+    Runtime.start(config)
+    for note in run_dir.adopt(data.located(config), split)["notes"]:
         say(run_dir, f"note: {note}")
 
 
@@ -106,6 +128,7 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
     if stage.name == "audit":
         inputs["shadows"] = _shadows_digest(run_dir)
     if stage.name == "report":
+        verification.verify(run_dir, shadows=False)
         _show_real(config, run_dir)
     elif run_dir.is_done(stage.name, inputs):
         say(run_dir, f"{stage.name}: done before")
@@ -131,14 +154,16 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
 
 def _shadows_digest(run_dir: RunDir) -> str:
     """Changes with the shadows that the audit reads."""
-    files = sorted((run_dir.path / "shadows").glob("*/signals.npz"))
-    return digest([file_digest(path) for path in files])
+    if plan.exists(run_dir.shadows):
+        run_dir.record(f"shadows/{name}" for name in plan.FILES)
+    shadows = [RunDir(path.parent) for path in sorted(run_dir.shadows.glob("*/signals.npz"))]
+    return digest([file_digest(shadow.check("signals.npz")) for shadow in shadows])
 
 
 def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, Any]) -> None:
     """Gives a run another run's result of a stage, instead of running it or in place of its own."""
     stage = STAGES[NAMES.index(name)]
-    with _working(run_dir):
+    with run_dir.lock():
         inputs = run_dir.inputs(config, name, stage.needs, stage.reads)
         run_dir.begin(name, inputs)
         run_dir.write_result(name, result, taken_over=True)

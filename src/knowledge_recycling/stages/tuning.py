@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from knowledge_recycling import artefacts, data
@@ -47,7 +48,8 @@ def run(config: Config, run_dir: RunDir) -> Result:
     runtime = Runtime.start(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     spec = artefacts.student_spec(config, run_dir)
-    bench = Bench.of("tuning", config, spec, val.images, val.labels, runtime)
+    build = partial(artefacts.build, run_dir, spec)
+    bench = Bench.of("tuning", config, build, val.images, val.labels, runtime)
     snapshot = run_dir.result("selection")["snapshot"]
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     plain = artefacts.source(run_dir, snapshot, teacher, DEFAULT, runtime)
@@ -90,9 +92,10 @@ class _Search:
     def _study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._mend_journal()
+        journal = str(self.folder / "study.log")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = JournalStorage(JournalFileBackend(str(self.folder / "study.log")))
+            storage = JournalStorage(JournalFileBackend(journal, JournalFileOpenLock(journal)))
         study = optuna.create_study(
             storage=storage,
             study_name="tuning",

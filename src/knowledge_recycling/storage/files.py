@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +140,19 @@ def read_table(path: Path) -> dict[str, Any]:
     return tree
 
 
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Reads all arrays of an npz file; nothing is unpickled.
+
+    Raises:
+        KRError: the file is missing, or is no npz.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise KRError(f"{path}: cannot be read as npz: {error}") from None
+
+
 def digest(tree: Any) -> str:
     """SHA-256 of a tree of plain values, as 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
@@ -166,13 +181,3 @@ def same_digest(recorded: Any, found: str) -> bool:
     return recorded == found or (
         isinstance(recorded, str) and len(recorded) == 16 and found.startswith(recorded)
     )
-
-
-def escaped(text: str) -> str:
-    r"""A text on one line, with every control character written out.
-
-    Example:
-        >>> print(escaped("a\nb\x1b[31m"))
-        a\nb\x1b[31m
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

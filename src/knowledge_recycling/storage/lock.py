@@ -10,9 +10,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from knowledge_recycling.errors import KRError
+from knowledge_recycling.errors import KRError, printable
 from knowledge_recycling.storage import ownership
-from knowledge_recycling.storage.files import disk_full_explained, escaped, write_bytes
+from knowledge_recycling.storage.files import disk_full_explained, write_bytes
 from knowledge_recycling.storage.manifest import MARKER
 
 
@@ -40,7 +40,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _owner(folder: Path) -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return escaped((folder / ownership.OWNER).read_text(encoding="ascii")[:20])
+        return printable((folder / ownership.OWNER).read_text(encoding="ascii")[:20])
     return "unknown"
 
 

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from knowledge_recycling.config import Config
-from knowledge_recycling.errors import KRError
+from knowledge_recycling.errors import KRError, printable
 from knowledge_recycling.storage import lock, manifest, ownership
 from knowledge_recycling.storage.files import (
     bytes_digest,
     digest,
-    escaped,
     file_digest,
     json_bytes,
     read_json,
@@ -124,6 +123,14 @@ class RunDir:
         kept = [self.path / "split.json", *self.path.glob(f"*/{RESULT}")]
         return Manifest(sha256={str(p.relative_to(self.path)): file_digest(p) for p in kept})
 
+    def discard(self) -> None:
+        """Removes the folder where it holds no more than `claim`, a lock and `source.npz`."""
+        ours = {MARKER, ownership.LOCK, ownership.OWNER, SOURCE}
+        if {path.name for path in self.path.iterdir()} <= ours:
+            for path in self.path.iterdir():
+                path.unlink()
+            self.path.rmdir()
+
     def stage(self, name: str) -> Path:
         """The folder of a stage, made when it is missing."""
         folder = self.path / name
@@ -172,6 +179,21 @@ class RunDir:
             found.check(self.path, name)
         return self.path / name
 
+    def record(self, names: Iterable[str]) -> None:
+        """Compares files with their hashes, and takes up as they are those that have none yet.
+
+        Raises:
+            KRError: a file has changed since it was taken up.
+        """
+        known = found = self._marked()
+        for name in names:
+            if name in found.sha256:
+                found.check(self.path, name)
+            elif (self.path / name).exists():
+                found = found.having(name, file_digest(self.path / name))
+        if found is not known:
+            found.save(self.path)
+
     def artefact(self, stage: str, name: str) -> Path:
         """The path of a file that a finished stage left, after a look at its hash.
 
@@ -205,7 +227,7 @@ class RunDir:
     def _marked(self) -> Manifest:
         found = manifest.load(self.path)
         if found is None:
-            raise KRError(f"{self.path}: the run's marker {MARKER} has vanished; nothing is written")
+            raise KRError(f"{self.path}: its marker {MARKER} is gone; nothing is written")
         return found
 
     def _record(self, stage: str) -> dict[str, Any]:
@@ -382,7 +404,7 @@ class RunDir:
     def log(self, line: str) -> None:
         """Adds one line with the time to log.txt; what would break the line is written out."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {escaped(line)}\n"
+        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n"
         with open(os.open(self.path / ownership.LOG, flags, 0o600), "ab") as file:
             file.write(text.encode())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,11 @@ from typing import Any
 
 import torch
 
-from knowledge_recycling.storage.files import atomic
+from knowledge_recycling.storage.files import write_bytes
+from knowledge_recycling.training import progress
+
+MAGIC = b"KRSTATE1"
+"""Then come 32 bytes of SHA-256, and what it is of: the state as torch writes it."""
 
 
 class Checkpoint:
@@ -25,15 +31,30 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def restore(self) -> dict[str, Any] | None:
-        """The saved state, or None. Tensors and plain values only: nothing is unpickled."""
+        """The saved state, or None. Tensors and plain values only: nothing is unpickled.
+
+        A state that is not whole is told of and left aside: the work starts anew.
+        """
         if not self._path.exists():
             return None
-        state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
+        content = self._path.read_bytes()
+        payload = content[len(MAGIC) + 32 :]
+        if content[: len(MAGIC) + 32] != MAGIC + hashlib.sha256(payload).digest():
+            progress.say(
+                f"{self._path}: is damaged, or of an earlier version; the stage "
+                f"`{self._path.parent.name}` starts anew"
+            )
+            return None
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(payload), map_location="cpu", weights_only=True
+        )
         return state
 
     def offer(self, state: Callable[[], dict[str, Any]]) -> None:
         """Saves the state when the last save is long enough ago."""
         if time.monotonic() - self._last >= self._every:
-            with atomic(self._path) as temporary:
-                torch.save(state(), temporary)
+            buffer = io.BytesIO()
+            torch.save(state(), buffer)
+            payload = buffer.getvalue()
+            write_bytes(self._path, MAGIC + hashlib.sha256(payload).digest() + payload)
             self._last = time.monotonic()
