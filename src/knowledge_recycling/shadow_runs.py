@@ -69,8 +69,11 @@ def run(
     """
     run_dir.result(LAST)
     with run_dir.lock():
+        files = [f"{run_dir.shadows.name}/{name}" for name in plan.FILES]
         if plan.exists(run_dir.shadows):
-            run_dir.record(f"shadows/{name}" for name in plan.FILES)
+            run_dir.record(files)
+        else:
+            run_dir.forget(run_dir.shadows.name)
         plan.draw(
             run_dir.shadows,
             run_dir.split(),
@@ -79,7 +82,7 @@ def run(
             reuse_choices=reuse_choices,
             canary_count=canaries,
         )
-        run_dir.record(f"shadows/{name}" for name in plan.FILES)
+        run_dir.record(files)
         for k in range(count):
             _finish_drop(run_dir.shadow(k))
         todo = [k for k in range(count) if not (run_dir.shadow(k).path / "signals.npz").exists()]

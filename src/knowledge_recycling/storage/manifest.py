@@ -102,6 +102,8 @@ def check_digest(path: Path, recorded: Any) -> None:
 
 def _mend(path: Path) -> str:
     again = "start a new run"
-    if path.name != "split.json":
-        again = f"delete {path.parent / 'result.json'} and run the same command again"
+    if (result := path.parent / "result.json").exists():
+        again = f"delete {result} and run the same command again"
+    elif "shadows" in path.parts:
+        again = "move the folder `shadows` away and run them again"
     return f"Bring the file back from a copy, or {again}."

@@ -194,6 +194,13 @@ class RunDir:
         if found is not known:
             found.save(self.path)
 
+    def forget(self, folder: str) -> None:
+        """Drops the hashes of a folder that is to be made anew."""
+        found = self._marked()
+        kept = {k: v for k, v in found.sha256.items() if not k.startswith(f"{folder}/")}
+        if kept != found.sha256:
+            found.model_copy(update={"sha256": kept}).save(self.path)
+
     def artefact(self, stage: str, name: str) -> Path:
         """The path of a file that a finished stage left, after a look at its hash.
 
