@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from knowledge_recycling import data
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.errors import printable
+from knowledge_recycling.generators import tiny
 from knowledge_recycling.membership import plan
 from knowledge_recycling.stages import (
     audit,
@@ -22,10 +25,16 @@ from knowledge_recycling.stages import (
     tuning,
 )
 from knowledge_recycling.storage import verification
-from knowledge_recycling.storage.files import digest, file_digest, write_npz
-from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.storage.files import (
+    digest,
+    file_digest,
+    json_bytes,
+    read_table,
+    write_npz,
+)
+from knowledge_recycling.storage.run_dir import PRECISION, RunDir
 from knowledge_recycling.synthesis.probes import PROBE_LESSONS
-from knowledge_recycling.training import progress
+from knowledge_recycling.training import precision, progress
 from knowledge_recycling.training.progress import clock
 from knowledge_recycling.training.provenance import peak_memory_bytes, reset_peak_memory
 from knowledge_recycling.training.runtime import Runtime
@@ -33,7 +42,7 @@ from knowledge_recycling.training.runtime import Runtime
 PROBE = tuple(
     f"distillation.{field}"
     for field in Distillation.model_fields
-    if field not in {"steps", *PROBE_LESSONS}
+    if field not in {"steps", "tiny_classes", *PROBE_LESSONS}
 )
 """What the probes take from the Student's section."""
 
@@ -49,6 +58,33 @@ class Stage:
     """Beside its own section, the seed and the precision."""
     private: bool = True
     """Whether it reads the private data, which must then be there."""
+    extra_inputs: Callable[[RunDir], Mapping[str, str]] = lambda run_dir: {}
+    """Hashes of what it reads beside results and config."""
+    prepare: Callable[[Config, RunDir], None] = lambda config, run_dir: None
+    """Run before it, for what the stage itself may not do."""
+    always: bool = False
+    """Run even when it is done: it is quick, and reads more than its inputs tell."""
+
+
+def shadows_digest(run_dir: RunDir) -> dict[str, str]:
+    """Changes with the shadows that the audit reads."""
+    if plan.exists(run_dir.shadows):
+        run_dir.record(f"{run_dir.shadows.name}/{name}" for name in plan.FILES)
+    shadows = [RunDir(path.parent) for path in sorted(run_dir.shadows.glob("*/signals.npz"))]
+    return {"shadows": digest([file_digest(shadow.check("signals.npz")) for shadow in shadows])}
+
+
+def prepare_report(config: Config, run_dir: RunDir) -> None:
+    """What is reported is what the run wrote; real images are shown only where asked for.
+
+    They reach the report through the run directory.
+    """
+    verification.verify(run_dir, shadows=False)
+    path = run_dir.path / "real_examples.npz"
+    path.unlink(missing_ok=True)
+    if config.report.show_real:
+        grid = data.example_grid(config.data, run_dir.split(), 8, config.seed)
+        write_npz(path, images=grid)
 
 
 STAGES = (
@@ -67,8 +103,13 @@ STAGES = (
         evaluation.run,
         ("teacher", "generator", "selection", "tuning", "distillation"),
     ),
-    Stage("audit", audit.run, ("teacher", "distillation", "evaluation")),
-    Stage("report", report.run, private=False),
+    Stage(
+        "audit",
+        audit.run,
+        ("teacher", "distillation", "evaluation"),
+        extra_inputs=shadows_digest,
+    ),
+    Stage("report", report.run, private=False, prepare=prepare_report, always=True),
 )
 NAMES = tuple(stage.name for stage in STAGES)
 
@@ -79,9 +120,9 @@ def run(config: Config, run_dir: RunDir, until: str = NAMES[-1]) -> None:
     Raises:
         KRError: bad input, found before any work is done.
     """
-    split = check(config, run_dir)
+    split, notes = check(config, run_dir)
     with run_dir.lock():
-        start(config, run_dir, split)
+        start(config, run_dir, split, notes)
         for stage in STAGES[: NAMES.index(until) + 1]:
             advance(stage, config, run_dir)
 
@@ -90,49 +131,69 @@ def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
     """Runs one stage; those that it is made from must be done."""
     stage = STAGES[NAMES.index(name)]
     private = stage.private or (name == "report" and config.report.show_real)
-    split = check(config, run_dir) if private else run_dir.split()
+    split, notes = check(config, run_dir) if private else (run_dir.split(), [])
     with run_dir.lock():
-        start(config, run_dir, split)
+        start(config, run_dir, split, notes)
         advance(stage, config, run_dir)
 
 
-def check(config: Config, run_dir: RunDir) -> dict[str, Any]:
+def check(config: Config, run_dir: RunDir) -> tuple[dict[str, Any], list[str]]:
     """Checks everything that can be checked before the first training; writes nothing.
 
     Returns:
-        The record of the data, see `data.describe`.
+        The record of the data, see `data.describe`, and what to tell the user of them.
 
     Raises:
         KRError: bad input, or a folder that is not this run's.
     """
     run_dir.check_ours()
     run_dir.check_apart(config)
+    run_dir.check_scheme()
     run_dir.check_same(config, None)
     Runtime.start(config)
     source = data.open_source(config.data)
     split = data.describe(source, config.data, config.seed)
     run_dir.check_same(config, split)
-    return split
+    record = run_dir.split() if run_dir.has_split() else split
+    return split, [*record["notes"], *_tiny_notes(source, record)]
 
 
-def start(config: Config, run_dir: RunDir, split: dict[str, Any]) -> None:
+def start(config: Config, run_dir: RunDir, split: dict[str, Any], notes: Sequence[str]) -> None:
     """Makes the directory this run's, under its lock."""
     Runtime.start(config)
-    for note in run_dir.adopt(data.located(config), split)["notes"]:
+    run_dir.adopt(data.located(config), split)
+    for note in notes:
         say(run_dir, f"note: {note}")
+
+
+def _tiny_notes(source: data.Source, record: Mapping[str, Any]) -> list[str]:
+    places = np.array(record["indices"]["train"], np.int64)
+    groups = None if source.groups is None else source.groups[places]
+    names = record["class_names"]
+    return tiny.notes(tiny.classes(source.labels[places], groups, len(names)), names)
+
+
+def decided(config: Config, run_dir: RunDir) -> Config:
+    """The config with `precision: auto` as it was decided when the run began.
+
+    What was measured then is in precision.json, which a fork takes along.
+    """
+    if config.precision != "auto":
+        return config
+    if not (run_dir.path / PRECISION).exists():
+        run_dir.keep(PRECISION, json_bytes(precision.decide(Runtime.of(config).device)))
+    found = read_table(run_dir.check(PRECISION)).get("precision")
+    return Config.parse(config.model_dump() | {"precision": found})
 
 
 def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
     """Runs a stage unless its result is there, made from the same inputs."""
-    inputs = run_dir.inputs(config, stage.name, stage.needs, stage.reads)
-    if stage.name == "audit":
-        inputs["shadows"] = _shadows_digest(run_dir)
-    if stage.name == "report":
-        verification.verify(run_dir, shadows=False)
-        _show_real(config, run_dir)
-    elif run_dir.is_done(stage.name, inputs):
+    inputs = _inputs(stage, config, run_dir)
+    if run_dir.is_done(stage.name, inputs) and not stage.always:
         say(run_dir, f"{stage.name}: done before")
         return
+    config = decided(config, run_dir)
+    stage.prepare(config, run_dir)
     resumed = run_dir.begin(stage.name, inputs)
     say(run_dir, f"{stage.name}: {'goes on' if resumed else 'starts'}")
     reset_peak_memory()
@@ -145,37 +206,24 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
         seconds=round(seconds, 3),
         peak_memory_bytes=peak_memory_bytes(),
         resumed=resumed,
-        **Runtime.start(config).describe(),
+        **Runtime.of(config).describe(),
     )
-    if stage.name == "generator" and result.warning:
-        say(run_dir, f"warning: {result.warning}")
+    if warning := getattr(result, "warning", None):
+        say(run_dir, f"warning: {warning}")
     say(run_dir, f"{stage.name}: done in {clock(seconds)}")
 
 
-def _shadows_digest(run_dir: RunDir) -> str:
-    """Changes with the shadows that the audit reads."""
-    if plan.exists(run_dir.shadows):
-        run_dir.record(f"shadows/{name}" for name in plan.FILES)
-    shadows = [RunDir(path.parent) for path in sorted(run_dir.shadows.glob("*/signals.npz"))]
-    return digest([file_digest(shadow.check("signals.npz")) for shadow in shadows])
+def _inputs(stage: Stage, config: Config, run_dir: RunDir) -> dict[str, str]:
+    of_run = run_dir.inputs(config, stage.name, stage.needs, stage.reads)
+    return of_run | dict(stage.extra_inputs(run_dir))
 
 
 def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, Any]) -> None:
     """Gives a run another run's result of a stage, instead of running it or in place of its own."""
     stage = STAGES[NAMES.index(name)]
     with run_dir.lock():
-        inputs = run_dir.inputs(config, name, stage.needs, stage.reads)
-        run_dir.begin(name, inputs)
+        run_dir.begin(name, _inputs(stage, config, run_dir))
         run_dir.write_result(name, result, taken_over=True)
-
-
-def _show_real(config: Config, run_dir: RunDir) -> None:
-    """Real images reach the report through the run directory, and only where asked for."""
-    path = run_dir.path / "real_examples.npz"
-    path.unlink(missing_ok=True)
-    if config.report.show_real:
-        grid = data.example_grid(config.data, run_dir.split(), 8, config.seed)
-        write_npz(path, images=grid)
 
 
 def say(run_dir: RunDir, line: str) -> None:

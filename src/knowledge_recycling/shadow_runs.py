@@ -168,7 +168,8 @@ def one(
     begin = time.monotonic()
     progress.console.quiet = True
     try:
-        plan = Plan.load(run_dir.shadows, Config.load(run_dir.path / "config.yaml"))
+        of_run = pipeline.decided(Config.load(run_dir.path / "config.yaml"), run_dir)
+        plan = Plan.load(run_dir.shadows, of_run)
         config = plan.config.model_copy(
             update={
                 "seed": derive(plan.config.seed, "shadow", k) % 2**31,
@@ -197,7 +198,7 @@ def one(
 
 
 def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, Any]:
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     pool = plan.pool()
     images = runtime.images(pool.images)
     labels, member = (

@@ -87,11 +87,12 @@ def test_notes_on_given_splits(save: Save, official: Arrays) -> None:
     record = describe(open_source(config), config, seed=0)
     assert record["notes"] == [
         "test has no image of: 0",
+        "1 image occurs under more than one label (4 copies)",
         "3 val images are exact duplicates of train images",
         "8 groups (patients) are in both train and val",
-        "1 test images are exact duplicates of train images",
+        "1 test image is an exact duplicate of train images",
         "8 groups (patients) are in both train and test",
-        "1 test images are exact duplicates of val images",
+        "1 test image is an exact duplicate of val images",
         "2 groups (patients) are in both val and test",
     ]
     assert record["drawn"] == []

@@ -126,5 +126,5 @@ def test_an_impossible_draw_is_explained() -> None:
     labels = np.array([0, 0, 1, 0, 1, 1])
     groups = np.array([0, 0, 0, 1, 1, 1])
     source = source_of(labels, groups)
-    with pytest.raises(KRError, match=r"made: no way was found .* train, val, test with whole"):
+    with pytest.raises(KRError, match=r"made: no way was found .* train, val, test with groups"):
         draw(source, Data(), 0)

@@ -335,7 +335,7 @@ def test_a_damaged_state_is_told_of_and_left_aside(
     write_bytes(path, damage)
     assert Checkpoint(path, 0).restore() is None
     said = " ".join(capsys.readouterr().err.split())
-    assert "is damaged, or of an earlier version; the stage `teacher` starts anew" in said
+    assert "is damaged, or of another version; the stage `teacher` starts anew" in said
 
 
 def test_no_run_where_none_is(tmp_path: Path) -> None:

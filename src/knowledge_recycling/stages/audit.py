@@ -58,7 +58,7 @@ class Result:
 
 def run(config: Config, run_dir: RunDir) -> Result:
     """Attacks Teacher and Student, and everything that the shadows have signals of."""
-    runtime = Runtime.start(config).exact()
+    runtime = Runtime.of(config).exact()
     members, nonmembers = data.load(config.data, run_dir.split(), "train", "test")
     folder = run_dir.stage("audit")
     targets, curves = _paper(config, run_dir, runtime, members, nonmembers)

@@ -47,7 +47,7 @@ class Result:
 
 def run(config: Config, run_dir: RunDir) -> Result:
     """Measures Teacher and Student on test, in float32."""
-    runtime = Runtime.start(config).exact()
+    runtime = Runtime.of(config).exact()
     (test,) = data.load(config.data, run_dir.split(), "test")
     images = runtime.images(test.images)
     section = config.evaluation
@@ -92,7 +92,7 @@ def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> dict[str, Any]
     Test is the reference because nothing was made or chosen with it: train images would reward
     copies, and validation has chosen the snapshot and the parameters of synthesis.
     """
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     snapshot = run_dir.result("selection")["snapshot"]
     parameters = Parameters(**run_dir.result("tuning")["parameters"])

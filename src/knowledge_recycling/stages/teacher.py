@@ -35,7 +35,7 @@ class Result:
 
 def run(config: Config, run_dir: RunDir) -> Result:
     """Trains T and writes teacher/network."""
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     record = run_dir.split()
     train, val = data.load(config.data, record, "train", "val")
     folder = run_dir.stage("teacher")

@@ -37,7 +37,11 @@ STATE = "state.pt"
 INPUTS = "inputs.json"
 SOURCE = "source.npz"
 """The arrays that a run was given from Python."""
+PRECISION = "precision.json"
 NOT_FORKED = ("report", "shadows")
+SCHEME = "2"
+"""How `RunDir.inputs` makes its hashes. Raise it when a default of the config changes: the fields
+that stand at their defaults are not hashed, so that a new one leaves finished runs valid."""
 MEASURED = ("seconds", "peak_memory_bytes", "resumed", "versions", "machine", "device")
 """Entries of a result that differ from one equal run to the next."""
 
@@ -120,7 +124,11 @@ class RunDir:
         """The marker of a new run; for a run that had none, its files are taken as they are."""
         if not ownership.is_unmarked_run(self.path):
             return Manifest()
-        kept = [self.path / "split.json", *self.path.glob(f"*/{RESULT}")]
+        kept = [
+            self.path / "split.json",
+            *self.path.glob(PRECISION),
+            *self.path.glob(f"*/{RESULT}"),
+        ]
         return Manifest(sha256={str(p.relative_to(self.path)): file_digest(p) for p in kept})
 
     def discard(self) -> None:
@@ -255,7 +263,7 @@ class RunDir:
             KRError: as `check_same`; then nothing was written.
         """
         self.check_same(config, split)
-        if not (self.path / "split.json").exists():
+        if not self.has_split():
             self.keep("split.json", json_bytes(split))
         write_bytes(self.path / "config.yaml", self._portable(config).dump().encode())
         return self.split()
@@ -335,7 +343,14 @@ class RunDir:
                     shutil.copyfile(path, place)
         if (self.path / SOURCE).exists():
             shutil.copyfile(self.path / SOURCE, target / SOURCE)
+        if (self.path / PRECISION).exists():
+            shutil.copyfile(self.check(PRECISION), target / PRECISION)
+            copied = copied.having(PRECISION, file_digest(target / PRECISION))
         return copied
+
+    def has_split(self) -> bool:
+        """Whether the data of this run are recorded already."""
+        return (self.path / "split.json").exists()
 
     def split(self) -> dict[str, Any]:
         """The record of the data: hash, class names, indices of each split."""
@@ -352,7 +367,7 @@ class RunDir:
     def inputs(
         self, config: Config, stage: str, needs: Iterable[str], reads: Iterable[str]
     ) -> dict[str, str]:
-        """Hashes of what a stage is made from.
+        """Hashes of what a stage is made from; of the config, of what differs from the defaults.
 
         Args:
             config: of the run.
@@ -360,13 +375,37 @@ class RunDir:
             needs: stages whose results it reads.
             reads: `section.field` of what else it reads of the config.
         """
-        fields = config.model_dump(mode="json")
-        read = {name: fields[name.split(".")[0]][name.split(".")[1]] for name in reads}
+        shared = {name: getattr(config, name) for name in ("seed", "precision")}
+        sections = {name.split(".")[0] for name in reads}
+        changed = {section: config.changed(section) for section in sections | {stage}}
+        read = {
+            name: value
+            for section in sections
+            for field, value in changed[section].items()
+            if (name := f"{section}.{field}") in set(reads)
+        }
         hashes = {
-            "config": digest([config.seed, config.precision, fields[stage], read]),
+            "scheme": SCHEME,
+            "config": digest([shared, changed[stage], read]),
             "data": digest([self.split()["data_sha256"], self.split()["indices"]]),
         }
         return hashes | {need: digest(_lasting(self.result(need))) for need in needs}
+
+    def check_scheme(self) -> None:
+        """Refuses a run whose hashes were made otherwise: all of it would silently run again.
+
+        Raises:
+            KRError: the run is of another version.
+        """
+        for path in sorted(self.path.glob(f"*/{INPUTS}")):
+            inputs = _read_inputs(path.parent)
+            scheme = inputs.get("scheme", "1") if isinstance(inputs, Mapping) else SCHEME
+            if scheme != SCHEME:
+                raise KRError(
+                    f"{path}: this run was made by another version of kr (scheme {scheme} of its "
+                    f"inputs, here {SCHEME}) and cannot go on or be forked. Its results stay "
+                    "readable as they are; start a new run with another -o."
+                )
 
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """True when the stage has a result made from these inputs.

@@ -14,8 +14,9 @@ import torch
 from knowledge_recycling.storage.files import write_bytes
 from knowledge_recycling.training import progress
 
-MAGIC = b"KRSTATE1"
-"""Then come 32 bytes of SHA-256, and what it is of: the state as torch writes it."""
+MAGIC = b"KRSTATE2"
+"""Raise the number when what the loop saves changes its shape. Then come 32 bytes of SHA-256, and
+what it is of: the state as torch writes it."""
 
 
 class Checkpoint:
@@ -33,7 +34,8 @@ class Checkpoint:
     def restore(self) -> dict[str, Any] | None:
         """The saved state, or None. Tensors and plain values only: nothing is unpickled.
 
-        A state that is not whole is told of and left aside: the work starts anew.
+        A state that is not whole, or of another version, is told of and left aside: the work
+        starts anew.
         """
         if not self._path.exists():
             return None
@@ -41,7 +43,7 @@ class Checkpoint:
         payload = content[len(MAGIC) + 32 :]
         if content[: len(MAGIC) + 32] != MAGIC + hashlib.sha256(payload).digest():
             progress.say(
-                f"{self._path}: is damaged, or of an earlier version; the stage "
+                f"{self._path}: is damaged, or of another version; the stage "
                 f"`{self._path.parent.name}` starts anew"
             )
             return None

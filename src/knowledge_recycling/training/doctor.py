@@ -97,12 +97,13 @@ def _compute() -> Iterator[Finding]:
         import torch
 
         from knowledge_recycling.config import Config
+        from knowledge_recycling.training import precision
         from knowledge_recycling.training.provenance import device_name
         from knowledge_recycling.training.runtime import Runtime
     except (ImportError, OSError) as error:
         yield Finding("device", f"unknown, since torch cannot be imported: {error}", True)
         return
-    runtime = Runtime.start(Config())
+    runtime = Runtime.of(Config())
     name = device_name(runtime.device)
     if runtime.device.type == "cuda":
         name += f", {torch.cuda.get_device_properties(runtime.device).total_memory / 2**30:.0f} GiB"
@@ -110,7 +111,8 @@ def _compute() -> Iterator[Finding]:
         name += " (torch finds no usable CUDA device)"
     yield Finding("device", name)
     words = {"bf16": "bfloat16 autocast", "fp32": "float32"}
-    yield Finding("precision", f"{words[runtime.precision]}, the automatic choice here")
+    chosen = words[precision.decide(runtime.device)["precision"]]
+    yield Finding("precision", f"{chosen}, the faster one here")
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} processors")
 
 
