@@ -146,9 +146,9 @@ def check(config: Config, run_dir: RunDir) -> tuple[dict[str, Any], list[str]]:
     Raises:
         KRError: bad input, or a folder that is not this run's.
     """
+    run_dir.check_scheme()
     run_dir.check_ours()
     run_dir.check_apart(config)
-    run_dir.check_scheme()
     run_dir.check_same(config, None)
     Runtime.start(config)
     source = data.open_source(config.data)

@@ -28,7 +28,7 @@ from knowledge_recycling.storage.manifest import MARKER
 from knowledge_recycling.storage.metrics_log import Metrics, read_rows
 from knowledge_recycling.storage.run_dir import SCHEME, RunDir
 from knowledge_recycling.storage.verification import verify
-from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.checkpoint import MAGIC, Checkpoint
 
 HERE = Path(__file__).parent
 SPLIT = {"data_sha256": "a" * 64, "notes": [], "indices": {}, "counts": {}}
@@ -332,7 +332,7 @@ def test_checkpoint_saves_when_it_is_time(tmp_path: Path) -> None:
     assert torch.equal(state["weights"], torch.ones(3))
 
 
-@pytest.mark.parametrize("damage", [b"", b"KRSTATE1", b"KRSTATE1" + b"x" * 500])
+@pytest.mark.parametrize("damage", [b"", b"text", MAGIC, MAGIC + b"x" * 500])
 def test_a_damaged_state_is_told_of_and_left_aside(
     tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,7 +340,7 @@ def test_a_damaged_state_is_told_of_and_left_aside(
     write_bytes(path, damage)
     assert Checkpoint(path, 0).restore() is None
     said = " ".join(capsys.readouterr().err.split())
-    assert "is damaged, or of another version; the stage `teacher` starts anew" in said
+    assert "is damaged; the stage `teacher` starts anew" in said
 
 
 def test_no_run_where_none_is(tmp_path: Path) -> None:

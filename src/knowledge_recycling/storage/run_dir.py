@@ -400,7 +400,7 @@ class RunDir:
         for path in sorted(self.path.glob(f"*/{INPUTS}")):
             inputs = _read_inputs(path.parent)
             scheme = inputs.get("scheme", "1") if isinstance(inputs, Mapping) else SCHEME
-            if scheme != SCHEME:
+            if scheme != SCHEME and (self.path / "config.yaml").exists():
                 raise KRError(
                     f"{path}: this run was made by another version of kr (scheme {scheme} of its "
                     f"inputs, here {SCHEME}) and cannot go on or be forked. Its results stay "

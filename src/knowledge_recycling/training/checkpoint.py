@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 
+from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage.files import write_bytes
 from knowledge_recycling.training import progress
 
 MAGIC = b"KRSTATE2"
 """Raise the number when what the loop saves changes its shape. Then come 32 bytes of SHA-256, and
 what it is of: the state as torch writes it."""
+OTHERS = (b"KRSTATE", b"PK")
+"""How files of other versions begin; the first had no such mark and were zip archives."""
 
 
 class Checkpoint:
@@ -34,17 +37,23 @@ class Checkpoint:
     def restore(self) -> dict[str, Any] | None:
         """The saved state, or None. Tensors and plain values only: nothing is unpickled.
 
-        A state that is not whole, or of another version, is told of and left aside: the work
-        starts anew.
+        A state that is not whole is told of and left aside: the work starts anew.
+
+        Raises:
+            KRError: the state was saved by another version, which could go on with it.
         """
         if not self._path.exists():
             return None
         content = self._path.read_bytes()
+        if content.startswith(OTHERS) and not content.startswith(MAGIC):
+            raise KRError(
+                f"{self._path}: was saved by another version of kr. Remove this file and run the "
+                "same command again: the stage then starts over."
+            )
         payload = content[len(MAGIC) + 32 :]
         if content[: len(MAGIC) + 32] != MAGIC + hashlib.sha256(payload).digest():
             progress.say(
-                f"{self._path}: is damaged, or of another version; the stage "
-                f"`{self._path.parent.name}` starts anew"
+                f"{self._path}: is damaged; the stage `{self._path.parent.name}` starts anew"
             )
             return None
         state: dict[str, Any] = torch.load(
