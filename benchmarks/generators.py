@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,9 @@ def probe(config: Config, run: kr.RunDir) -> dict[str, float]:
     snapshot = run.result("generator")["snapshots"][-1]
     source = artefacts.source(run, snapshot, teacher, Parameters(), runtime)
     spec = artefacts.student_spec(config, run)
-    bench = Bench.of("selection", config, spec, val.images, val.labels, runtime)
+    bench = Bench.of(
+        "selection", config, partial(artefacts.build, run, spec), val.images, val.labels, runtime
+    )
     return bench.score(source, STEPS, "comparison", run.path.name)
 
 

@@ -137,11 +137,12 @@ def test_shadows_of_another_pipeline_are_refused(audited: kr.RunDir, tmp_path: P
     config = Config.load(run.path / "config.yaml")
     tuning = run.path / "tuning" / "result.json"
     tree = json.loads(tuning.read_text())
-    tuning.write_text(json.dumps(tree | {"parameters": tree["parameters"] | {"latent_std": 1.7}}))
+    other = tree | {"parameters": tree["parameters"] | {"latent_std": 1.7}}
+    run.keep("tuning/result.json", json.dumps(other).encode())
     (run.path / "audit" / "result.json").unlink()
     with pytest.raises(kr.KRError, match="not of this run's pipeline .tuning: the run has chosen"):
         pipeline.run_stage("audit", config, run)
-    tuning.write_text(json.dumps(tree))
+    run.keep("tuning/result.json", json.dumps(tree).encode())
     path = run.shadow(3).path / "config.yaml"
     path.write_text(path.read_text().replace("steps: 40", "steps: 41"))
     with pytest.raises(kr.KRError, match="generator.steps: 40 here, 41 there. Move that folder|41"):
@@ -166,7 +167,7 @@ def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None
     run = kr.run("digits", tmp_path / "run", settings=TINY, until="distillation")
     config = Config.load(run.path / "config.yaml")
     plan.draw(run.shadows, run.split(), config, COUNT, reuse_choices=False, canary_count=0)
-    shadow_runs.one(run.path, 1, 1, reuse_choices=False, keep_models=True)
+    shadow_runs.one(run, 1, 1, reuse_choices=False, keep_models=True)
     own = run.shadow(1)
     assert "taken_over" not in own.result("tuning")
     assert (own.path / "distillation" / "network.safetensors").exists()

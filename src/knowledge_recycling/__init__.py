@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         shadows,
         stage,
         student,
+        verify,
     )
     from knowledge_recycling.auditing import audit_scores
     from knowledge_recycling.config import Config
@@ -46,6 +47,7 @@ __all__ = [
     "shadows",
     "stage",
     "student",
+    "verify",
 ]
 
 _HOMES = {

@@ -24,6 +24,7 @@ from knowledge_recycling.config import PRESETS, Config
 from knowledge_recycling.errors import KRError, printable
 from knowledge_recycling.membership.halves import check_count
 from knowledge_recycling.stages import NAMES
+from knowledge_recycling.storage.files import read_npz
 from knowledge_recycling.storage.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def run(
     fork: str | os.PathLike[str] | None = None,
     skip_broken: bool = False,
     show_real: bool = False,
+    trust_code: bool = False,
 ) -> Run:
     """Runs all stages, or goes on with a run that was stopped.
 
@@ -153,6 +155,8 @@ def run(
         fork: new directory that takes over what stays valid of the run `out`.
         skip_broken: leave out images that cannot be decoded.
         show_real: real images in the report, which is then private.
+        trust_code: build networks of any import path that files name, which runs that code; what
+            `settings` name is trusted without it.
 
     Returns:
         The run; `.result("evaluation")["cas_gap"]` is what the Student costs.
@@ -187,11 +191,11 @@ def run(
     arrays = _arrays(data, resolved.data.range)
     if arrays:
         _check_kept(folder, arrays)
-    run_dir = Run(folder) if fork is None else Run(open_run(folder).fork(target).path)
-    if arrays and not (run_dir.path / KEPT).exists():
-        from knowledge_recycling.data import write_arrays
-
-        write_arrays(run_dir.path / KEPT, arrays)
+    if fork is not None:
+        open_run(folder).fork(target)
+    run_dir = Run(target, trust_code=trust_code, networks=_named_networks(resolved, settings))
+    if arrays and not (target / KEPT).exists():
+        _keep(run_dir, arrays, resolved)
     if shadows:
         pipeline.run(resolved, run_dir, "evaluation")
         shadow_runs.run(
@@ -254,6 +258,7 @@ def shadows(
     workers: int = 1,
     reuse_choices: bool = False,
     keep_models: bool = False,
+    trust_code: bool = False,
 ) -> Run:
     """Runs whole pipelines on random halves of the training split, then audit and report.
 
@@ -264,6 +269,7 @@ def shadows(
         workers: shadows at a time; they share the threads.
         reuse_choices: shadows take over the run's snapshot and synthesis parameters.
         keep_models: leave the shadows' networks in place.
+        trust_code: see `open_run`.
 
     Raises:
         KRError: other shadows are there already, or the pool is too small to halve.
@@ -272,7 +278,7 @@ def shadows(
     _check_shadows(count, canaries, workers, reuse_choices)
     from knowledge_recycling import pipeline, shadow_runs
 
-    run_dir = open_run(run)
+    run_dir = open_run(run, trust_code=trust_code)
     config = Config.load(run_dir.path / "config.yaml")
     shadow_runs.run(
         run_dir,
@@ -288,7 +294,7 @@ def shadows(
 
 
 @_foreseen()
-def stage(run: AnyRun, name: str) -> Run:
+def stage(run: AnyRun, name: str, *, trust_code: bool = False) -> Run:
     """Runs one stage of a run; those that it is made from must be done.
 
     Raises:
@@ -297,14 +303,14 @@ def stage(run: AnyRun, name: str) -> Run:
     _check_name("stage", name, NAMES)
     from knowledge_recycling import pipeline
 
-    run_dir = open_run(run)
+    run_dir = open_run(run, trust_code=trust_code)
     pipeline.run_stage(name, Config.load(run_dir.path / "config.yaml"), run_dir)
     return run_dir
 
 
-def audit(run: AnyRun) -> Any:
+def audit(run: AnyRun, *, trust_code: bool = False) -> Any:
     """Runs the stage `audit` of a run; returns its result. For scores see `audit_scores`."""
-    return stage(run, "audit").result("audit")
+    return stage(run, "audit", trust_code=trust_code).result("audit")
 
 
 def report(run: AnyRun) -> Path:
@@ -312,16 +318,37 @@ def report(run: AnyRun) -> Path:
     return stage(run, "report").path / "report" / "report.html"
 
 
-def open_run(run: AnyRun) -> Run:
-    """A run that is there already.
+@_foreseen()
+def verify(run: AnyRun) -> int:
+    """Compares every file of a run and of its shadows with the SHA-256 that the run recorded.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        KRError: names each file that is not what the run wrote.
+    """
+    from knowledge_recycling.storage import verification
+
+    return verification.verify(open_run(run))
+
+
+def open_run(run: AnyRun, *, trust_code: bool = False) -> Run:
+    """A run that is there already, made by anybody.
+
+    Args:
+        run: its directory.
+        trust_code: build networks of any import path that its files name, which runs that code.
 
     Raises:
         KRError: there is no run.
     """
-    return run if isinstance(run, Run) else Run(RunDir.existing(_path(run, "run")).path)
+    if isinstance(run, Run):
+        return run
+    return Run(RunDir.existing(_path(run, "run")).path, trust_code=trust_code)
 
 
-def student(run: AnyRun) -> nn.Module:
+def student(run: AnyRun, *, trust_code: bool = False) -> nn.Module:
     """The Student, in eval mode on the CPU: images (n, c, h, w) in -1..1 to logits (n, C).
 
     Class names are in `open_run(run).split()["class_names"]`.
@@ -329,11 +356,9 @@ def student(run: AnyRun) -> nn.Module:
     Raises:
         KRError: there is no run, or its Student is not trained.
     """
-    from knowledge_recycling import classifiers
+    from knowledge_recycling import artefacts
 
-    run_dir = open_run(run)
-    run_dir.result("distillation")
-    return classifiers.load(run_dir.path / "distillation" / "network")
+    return artefacts.saved_classifier(open_run(run, trust_code=trust_code), "distillation")
 
 
 def predictions(run: AnyRun) -> dict[str, np.ndarray]:
@@ -342,10 +367,7 @@ def predictions(run: AnyRun) -> dict[str, np.ndarray]:
     Raises:
         KRError: there is no run, or it is not evaluated.
     """
-    run_dir = open_run(run)
-    run_dir.result("evaluation")
-    with np.load(run_dir.path / "evaluation" / "predictions.npz", allow_pickle=False) as arrays:
-        return dict(arrays)
+    return read_npz(open_run(run).artefact("evaluation", "predictions.npz"))
 
 
 def _shown(value: Any) -> str:
@@ -419,6 +441,33 @@ def _array(name: str, value: Any) -> np.ndarray:
         return np.asarray(value)
     same = ", all images of one height and width" if name == "images" else ""
     raise KRError(f"data: the {name} are no array; give a NumPy array on the CPU{same}")
+
+
+def _named_networks(config: Config, settings: Sequence[str]) -> tuple[str, ...]:
+    """Import paths of networks that the caller named in this very call."""
+    found = {"teacher": config.teacher.network, "distillation": config.distillation.network}
+    return tuple(
+        network
+        for name, network in found.items()
+        if network and f"{name}.network={network}" in settings
+    )
+
+
+def _keep(run_dir: Run, arrays: Mapping[str, np.ndarray], config: Config) -> None:
+    """Writes source.npz; where the run cannot start, nothing is left of it."""
+    from knowledge_recycling import pipeline
+    from knowledge_recycling.data import write_arrays
+
+    new = not run_dir.path.exists()
+    with run_dir.lock():
+        write_arrays(run_dir.path / KEPT, arrays)
+    try:
+        pipeline.check(config, run_dir)
+    except KRError:
+        (run_dir.path / KEPT).unlink()
+        if new:
+            run_dir.discard()
+        raise
 
 
 def _check_kept(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -2,33 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from knowledge_recycling import classifiers, generators
 from knowledge_recycling.config import Config
+from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.interface import Generator
-from knowledge_recycling.storage.files import read_json
+from knowledge_recycling.storage.files import read_table
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.source import Parameters, Source
 from knowledge_recycling.training.runtime import Runtime
+
+
+def build(run_dir: RunDir, spec: Mapping[str, Any]) -> nn.Module:
+    """An untrained classifier for `classifiers.build`'s keyword arguments.
+
+    Raises:
+        KRError: its code is no part of this package, and was not named or trusted in this call.
+    """
+    return classifiers.build(**spec, trust_code=_trusted(run_dir, spec.get("network")))
 
 
 def classifier(run_dir: RunDir, stage: str, runtime: Runtime) -> nn.Module:
     """The trained network of `teacher` or `distillation`, on the device, in eval mode.
 
     Raises:
-        KRError: the stage has not run.
+        KRError: the stage has not run, its files have changed, or its code is not trusted.
     """
-    run_dir.result(stage)
-    network = classifiers.load(run_dir.path / stage / "network")
+    network = saved_classifier(run_dir, stage)
     return network.to(runtime.device).requires_grad_(False)
 
 
+def saved_classifier(run_dir: RunDir, stage: str) -> nn.Module:
+    """The same on the CPU."""
+    spec = read_table(run_dir.artefact(stage, "network.json"))
+    trust = _trusted(run_dir, spec.get("network"))
+    run_dir.artefact(stage, "network.safetensors")
+    return classifiers.load(run_dir.path / stage / "network", trust_code=trust)
+
+
+def _trusted(run_dir: RunDir, network: Any) -> bool:
+    if isinstance(network, str) and network not in classifiers.OWN and ":" in network:
+        if not run_dir.trusts(network):
+            raise KRError(
+                f"{run_dir.path}: its network {network!r} is no part of this package; building it "
+                "imports and runs that code. If you trust whoever made this run, say so with "
+                "--trust-code (from Python: trust_code=True)."
+            )
+        return True
+    return False
+
+
 def generator(run_dir: RunDir, snapshot: int, runtime: Runtime) -> Generator:
-    """The Generator's snapshot at a step, on the device, in eval mode."""
-    network = generators.load(run_dir.path / "generator" / "snapshots" / f"{snapshot:06d}")
+    """The Generator's snapshot at a step, on the device, in eval mode.
+
+    Raises:
+        KRError: the stage has not run, or its files have changed.
+    """
+    name = f"snapshots/{snapshot:06d}"
+    for suffix in ("json", "safetensors"):
+        run_dir.artefact("generator", f"{name}.{suffix}")
+    network = generators.load(run_dir.path / "generator" / name)
     return network.to(runtime.device).requires_grad_(False)
 
 
@@ -42,6 +79,6 @@ def source(
 
 def student_spec(config: Config, run_dir: RunDir) -> dict[str, Any]:
     """Keyword arguments of `classifiers.build` for the Student: the Teacher's where not set."""
-    spec: dict[str, Any] = read_json(run_dir.path / "teacher" / "network.json")
+    spec: dict[str, Any] = read_table(run_dir.artefact("teacher", "network.json"))
     own = {name: getattr(config.distillation, name) for name in ("network", "width", "blocks")}
     return spec | {name: value for name, value in own.items() if value is not None}

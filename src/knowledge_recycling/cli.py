@@ -66,6 +66,10 @@ Until = Annotated[str, typer.Option(help="Last stage to run.", autocompletion=la
 SkipBroken = Annotated[bool, typer.Option(help="Leave out images that cannot be decoded.")]
 ShowReal = Annotated[bool, typer.Option(help="Real images in the report: it is then private.")]
 
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the code of networks that the run's files name.")
+]
+
 Count = Annotated[int, typer.Option("-n", help="Shadow pipelines, an even number.")]
 Workers = Annotated[int, typer.Option(min=1, help="Shadows at a time; they share the threads.")]
 Canaries = Annotated[
@@ -116,6 +120,7 @@ def run(
     workers: Workers = 1,
     reuse_choices: ReuseChoices = False,
     canaries: Canaries = 0,
+    trust_code: TrustCode = False,
 ) -> None:
     """Runs all stages on DATA; the same command again goes on where it was stopped."""
     configured: dict[str, Any] = {
@@ -139,6 +144,7 @@ def run(
         workers=workers,
         reuse_choices=reuse_choices,
         canaries=canaries,
+        trust_code=trust_code,
         **configured,
     )
     _show(done)
@@ -152,6 +158,7 @@ def shadows(
     reuse_choices: ReuseChoices = False,
     canaries: Canaries = 0,
     keep_models: Annotated[bool, typer.Option(help="Leave the shadows' networks.")] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Runs whole pipelines on random halves of the training split, then audit and report."""
     done = kr.shadows(
@@ -161,14 +168,15 @@ def shadows(
         reuse_choices=reuse_choices,
         keep_models=keep_models,
         canaries=canaries,
+        trust_code=trust_code,
     )
     _show(done)
 
 
 def _stage_command(name: str) -> None:
     @app.command(name, help=f"Runs the stage `{name}` of a run made by `kr run`.")
-    def command(run: Existing) -> None:
-        kr.stage(run, name)
+    def command(run: Existing, trust_code: TrustCode = False) -> None:
+        kr.stage(run, name, trust_code=trust_code)
 
 
 for _name in NAMES:
@@ -188,6 +196,7 @@ def audit(
         str | None,
         typer.Option(help='Exit with 3 if the Student\'s lower bound is above: "tpr@1%=0.03".'),
     ] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Runs the stage `audit` of a run, or audits anybody's attack scores (higher = member)."""
     from knowledge_recycling.auditing import audit_file, gate
@@ -201,7 +210,7 @@ def audit(
         attacks = {scores.name: result["attacks"]}
     else:
         assert run is not None
-        result = kr.audit(run)
+        result = kr.audit(run, trust_code=trust_code)
         attacks = {role: target["attacks"] for role, target in result["targets"].items()}
     if as_json:
         typer.echo(json.dumps(result, indent=1))
@@ -210,6 +219,13 @@ def audit(
     if fail_above and gate.exceeds(result["targets"], fail_above):
         _complain(f"release gate shut: the Student is above {fail_above}")
         raise typer.Exit(GATE_SHUT)
+
+
+@app.command(short_help="Compares every file of a run with its SHA-256.")
+def verify(run: Existing) -> None:
+    """Compares every file of a run with the SHA-256 that the run recorded."""
+    count = kr.verify(run)
+    typer.echo(f"{printable(run)}: all {count} files are as the run wrote them")
 
 
 @app.command(short_help="Says what this machine offers and what it lacks.")

@@ -29,6 +29,9 @@ from knowledge_recycling.errors import KRError
 NOT_IDENTITY = ("runtime.", "data.source", "data.groups", "data.canaries")
 
 
+MOST_YAML_BYTES = 2**20
+
+
 class Section(BaseModel):
     """One stage's fields: immutable, and closed to unknown names."""
 
@@ -362,14 +365,23 @@ class Config(Section):
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """Reads a YAML file written by `dump`, now or when it held the fields of all methods.
+        """Reads a run's config.yaml, written now or when it held the fields of all methods.
+
+        The run's own copy of the data is looked for beside the file.
 
         Raises:
             KRError: the file cannot be read, or a field of another method than the Generator's
                 says neither what the default says nor what the preset says.
         """
         tree = _read_yaml(path)
-        return cls.parse(_of_method(tree, _method(tree) or "latent", tree.get("preset", "fast")))
+        of_method = _of_method(tree, _method(tree) or "latent", tree.get("preset", "fast"))
+        config = cls.parse(of_method)
+        source, kept = Path(config.data.source), path.parent / "source.npz"
+        moved = source.name == kept.name and not (source.is_absolute() and source.exists())
+        if not (moved and kept.exists()):
+            return config
+        section = config.data.model_copy(update={"source": os.path.abspath(kept)})
+        return config.model_copy(update={"data": section})
 
     def dump(self) -> str:
         """The whole configuration as YAML."""
@@ -467,8 +479,14 @@ def _merge(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if (size := path.stat().st_size) > MOST_YAML_BYTES:
+            raise ValueError(f"{size} bytes, no configuration has more than {MOST_YAML_BYTES}")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            # A few lines of them can stand for more than memory holds.
+            raise ValueError("it refers to itself with * and &, which is not taken")
+        tree = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise KRError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(tree, dict):
         raise KRError(f"{path}: holds no configuration (expected sections such as `teacher:`)")

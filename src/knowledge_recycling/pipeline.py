@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from knowledge_recycling import data
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.errors import printable
 from knowledge_recycling.generators import tiny
+from knowledge_recycling.membership import plan
 from knowledge_recycling.stages import (
     audit,
     distillation,
@@ -24,15 +24,15 @@ from knowledge_recycling.stages import (
     teacher,
     tuning,
 )
+from knowledge_recycling.storage import verification
 from knowledge_recycling.storage.files import (
     digest,
-    disk_full_explained,
     file_digest,
-    read_json,
-    write_json,
+    json_bytes,
+    read_table,
     write_npz,
 )
-from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.storage.run_dir import PRECISION, RunDir
 from knowledge_recycling.synthesis.probes import PROBE_LESSONS
 from knowledge_recycling.training import precision, progress
 from knowledge_recycling.training.progress import clock
@@ -56,6 +56,8 @@ class Stage:
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     """Beside its own section, the seed and the precision."""
+    private: bool = True
+    """Whether it reads the private data, which must then be there."""
     extra_inputs: Callable[[RunDir], Mapping[str, str]] = lambda run_dir: {}
     """Hashes of what it reads beside results and config."""
     prepare: Callable[[Config, RunDir], None] = lambda config, run_dir: None
@@ -66,12 +68,18 @@ class Stage:
 
 def shadows_digest(run_dir: RunDir) -> dict[str, str]:
     """Changes with the shadows that the audit reads."""
-    files = sorted(run_dir.shadows.glob("*/signals.npz"))
-    return {"shadows": digest([file_digest(path) for path in files])}
+    if plan.exists(run_dir.shadows):
+        run_dir.record(f"{run_dir.shadows.name}/{name}" for name in plan.FILES)
+    shadows = [RunDir(path.parent) for path in sorted(run_dir.shadows.glob("*/signals.npz"))]
+    return {"shadows": digest([file_digest(shadow.check("signals.npz")) for shadow in shadows])}
 
 
-def show_real(config: Config, run_dir: RunDir) -> None:
-    """Real images reach the report through the run directory, and only where asked for."""
+def prepare_report(config: Config, run_dir: RunDir) -> None:
+    """What is reported is what the run wrote; real images are shown only where asked for.
+
+    They reach the report through the run directory.
+    """
+    verification.verify(run_dir, shadows=False)
     path = run_dir.path / "real_examples.npz"
     path.unlink(missing_ok=True)
     if config.report.show_real:
@@ -84,7 +92,12 @@ STAGES = (
     Stage("generator", generator.run, ("teacher",)),
     Stage("selection", selection.run, ("teacher", "generator"), PROBE),
     Stage("tuning", tuning.run, ("teacher", "generator", "selection"), PROBE),
-    Stage("distillation", distillation.run, ("teacher", "generator", "selection", "tuning")),
+    Stage(
+        "distillation",
+        distillation.run,
+        ("teacher", "generator", "selection", "tuning"),
+        private=False,
+    ),
     Stage(
         "evaluation",
         evaluation.run,
@@ -96,7 +109,7 @@ STAGES = (
         ("teacher", "distillation", "evaluation"),
         extra_inputs=shadows_digest,
     ),
-    Stage("report", report.run, prepare=show_real, always=True),
+    Stage("report", report.run, private=False, prepare=prepare_report, always=True),
 )
 NAMES = tuple(stage.name for stage in STAGES)
 
@@ -107,34 +120,49 @@ def run(config: Config, run_dir: RunDir, until: str = NAMES[-1]) -> None:
     Raises:
         KRError: bad input, found before any work is done.
     """
-    with _working(run_dir):
-        start(config, run_dir)
+    split, notes = check(config, run_dir)
+    with run_dir.lock():
+        start(config, run_dir, split, notes)
         for stage in STAGES[: NAMES.index(until) + 1]:
             advance(stage, config, run_dir)
 
 
 def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
     """Runs one stage; those that it is made from must be done."""
-    with _working(run_dir):
-        start(config, run_dir)
-        advance(STAGES[NAMES.index(name)], config, run_dir)
+    stage = STAGES[NAMES.index(name)]
+    private = stage.private or (name == "report" and config.report.show_real)
+    split, notes = check(config, run_dir) if private else (run_dir.split(), [])
+    with run_dir.lock():
+        start(config, run_dir, split, notes)
+        advance(stage, config, run_dir)
 
 
-@contextlib.contextmanager
-def _working(run_dir: RunDir) -> Iterator[None]:
-    with disk_full_explained(run_dir.path), run_dir.lock():
-        yield
+def check(config: Config, run_dir: RunDir) -> tuple[dict[str, Any], list[str]]:
+    """Checks everything that can be checked before the first training; writes nothing.
 
+    Returns:
+        The record of the data, see `data.describe`, and what to tell the user of them.
 
-def start(config: Config, run_dir: RunDir) -> None:
-    """Checks everything that can be checked before the first training."""
-    Runtime.start(config)
+    Raises:
+        KRError: bad input, or a folder that is not this run's.
+    """
     run_dir.check_scheme()
+    run_dir.check_ours()
+    run_dir.check_apart(config)
+    run_dir.check_same(config, None)
+    Runtime.start(config)
     source = data.open_source(config.data)
     split = data.describe(source, config.data, config.seed)
-    run_dir.adopt_config(config)
-    record = run_dir.adopt_split(split)
-    for note in [*record["notes"], *_tiny_notes(source, record)]:
+    run_dir.check_same(config, split)
+    record = run_dir.split() if run_dir.has_split() else split
+    return split, [*record["notes"], *_tiny_notes(source, record)]
+
+
+def start(config: Config, run_dir: RunDir, split: dict[str, Any], notes: Sequence[str]) -> None:
+    """Makes the directory this run's, under its lock."""
+    Runtime.start(config)
+    run_dir.adopt(data.located(config), split)
+    for note in notes:
         say(run_dir, f"note: {note}")
 
 
@@ -152,10 +180,10 @@ def decided(config: Config, run_dir: RunDir) -> Config:
     """
     if config.precision != "auto":
         return config
-    path = run_dir.path / "precision.json"
-    if not path.exists():
-        write_json(path, precision.decide(Runtime.of(config).device))
-    return config.model_copy(update={"precision": read_json(path)["precision"]})
+    if not (run_dir.path / PRECISION).exists():
+        run_dir.keep(PRECISION, json_bytes(precision.decide(Runtime.of(config).device)))
+    found = read_table(run_dir.check(PRECISION)).get("precision")
+    return Config.parse(config.model_dump() | {"precision": found})
 
 
 def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
@@ -193,7 +221,7 @@ def _inputs(stage: Stage, config: Config, run_dir: RunDir) -> dict[str, str]:
 def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, Any]) -> None:
     """Gives a run another run's result of a stage, instead of running it or in place of its own."""
     stage = STAGES[NAMES.index(name)]
-    with _working(run_dir):
+    with run_dir.lock():
         run_dir.begin(name, _inputs(stage, config, run_dir))
         run_dir.write_result(name, result, taken_over=True)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 import time
@@ -25,7 +24,7 @@ from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
-from knowledge_recycling.storage.files import write_json, write_npz
+from knowledge_recycling.storage.files import json_bytes, npz_bytes, read_table
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.source import Parameters
 from knowledge_recycling.training import progress
@@ -70,6 +69,11 @@ def run(
     """
     run_dir.result(LAST)
     with run_dir.lock():
+        files = [f"{run_dir.shadows.name}/{name}" for name in plan.FILES]
+        if plan.exists(run_dir.shadows):
+            run_dir.record(files)
+        else:
+            run_dir.forget(run_dir.shadows.name)
         plan.draw(
             run_dir.shadows,
             run_dir.split(),
@@ -78,10 +82,13 @@ def run(
             reuse_choices=reuse_choices,
             canary_count=canaries,
         )
+        run_dir.record(files)
+        for k in range(count):
+            _finish_drop(run_dir.shadow(k))
         todo = [k for k in range(count) if not (run_dir.shadow(k).path / "signals.npz").exists()]
         _announce(run_dir, len(todo), count, workers, reuse_choices)
         threads = max(1, (config.runtime.threads or os.cpu_count() or 1) // workers)
-        tasks = [(run_dir.path, k, threads, reuse_choices, keep_models) for k in todo]
+        tasks = [(run_dir, k, threads, reuse_choices, keep_models) for k in todo]
         total = 0.0
         for done, (k, seconds) in enumerate(_work(tasks, workers), start=1):
             total += seconds
@@ -155,13 +162,12 @@ def _serve(parent: int) -> None:
 
 
 def one(
-    parent: Path, k: int, threads: int, reuse_choices: bool, keep_models: bool
+    run_dir: RunDir, k: int, threads: int, reuse_choices: bool, keep_models: bool
 ) -> tuple[int, float]:
     """Runs shadow k, stores its signals, drops its models; returns k and the seconds it took."""
     begin = time.monotonic()
     progress.console.quiet = True
     try:
-        run_dir = RunDir(parent)
         of_run = pipeline.decided(Config.load(run_dir.path / "config.yaml"), run_dir)
         plan = Plan.load(run_dir.shadows, of_run)
         config = plan.config.model_copy(
@@ -171,7 +177,8 @@ def one(
             }
         )
         shadow = run_dir.shadow(k)
-        write_json(shadow.path / "split.json", plan.half(k))
+        with shadow.lock():
+            shadow.keep("split.json", json_bytes(plan.half(k)))
         if reuse_choices:
             pipeline.run(config, shadow, "generator")
             for stage in CHOICES:
@@ -181,11 +188,12 @@ def one(
     finally:
         progress.console.quiet = False
     seconds = time.monotonic() - begin
-    write_json(shadow.path / "seconds.json", {"seconds": seconds, "threads": threads})
-    # Last, for a shadow with signals counts as done.
-    write_npz(shadow.path / "signals.npz", **found)
-    if not keep_models:
-        _drop_models(shadow)
+    about = {"seconds": seconds, "threads": threads, "keep_models": keep_models}
+    with shadow.lock():
+        shadow.keep("seconds.json", json_bytes(about))
+        # Last, for a shadow with signals counts as done.
+        shadow.keep("signals.npz", npz_bytes(**found))
+        _finish_drop(shadow)
     return k, seconds
 
 
@@ -210,11 +218,22 @@ def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, An
     }
 
 
-def _drop_models(shadow: RunDir) -> None:
+def _finish_drop(shadow: RunDir) -> None:
+    """Drops the models of a shadow that is done, also where a kill came before or half-way."""
+    if not (shadow.path / "signals.npz").exists():
+        return
+    about = read_table(shadow.path / "seconds.json")
+    # Earlier versions did not say; what they left may have been asked for.
+    if about.get("keep_models", True):
+        return
     for stage in ("teacher", "generator", LAST):
         for path in (shadow.path / stage).rglob("*.safetensors"):
             path.unlink()
-    shutil.rmtree(shadow.path / "generator" / "snapshots", ignore_errors=True)
+    snapshots = shadow.path / "generator" / "snapshots"
+    for path in snapshots.glob("*.json"):
+        path.unlink()
+    if snapshots.exists():
+        snapshots.rmdir()
 
 
 def _bytes(path: Path) -> int:

@@ -91,7 +91,9 @@ def test_a_damaged_network_is_said(tmp_path: Path) -> None:
 
 def test_own_network_by_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    made = classifiers.build(**(SPEC | {"network": f"{Path(__file__).stem}:tiny_linear"}))
+    made = classifiers.build(
+        **(SPEC | {"network": f"{Path(__file__).stem}:tiny_linear"}), trust_code=True
+    )
     assert made(torch.zeros(2, 3, 28, 28)).shape == (2, 4)
 
 
@@ -106,7 +108,18 @@ def test_own_network_by_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_wrong_import_path_is_said(network: str, message: str) -> None:
     with pytest.raises(KRError, match=message):
-        classifiers.build(**(SPEC | {"network": network}))
+        classifiers.build(**(SPEC | {"network": network}), trust_code=True)
+
+
+def test_code_from_elsewhere_runs_only_where_trusted(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    spec = SPEC | {"network": "builtins:exec", "channels": f"open({str(mark)!r}, 'w')"}
+    classifiers.save(tmp_path / "network", classifiers.build(**SPEC), spec)
+    with pytest.raises(
+        KRError, match="'builtins:exec' is no part of this package.*trust_code=True"
+    ):
+        classifiers.load(tmp_path / "network")
+    assert not mark.exists()
 
 
 def test_shifts_equal_a_naive_loop() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from knowledge_recycling import classifiers
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.synthesis.probes import Bench
@@ -35,14 +36,9 @@ def bench() -> Bench:
     torch.manual_seed(0)
     return Bench(
         distillation=Distillation(batch_size=8, shift=0),
-        spec={
-            "network": "resnet",
-            "channels": 1,
-            "classes": 2,
-            "size": 8,
-            "width": 4,
-            "blocks": (1,),
-        },
+        build=lambda: classifiers.build(
+            network="resnet", channels=1, classes=2, size=8, width=4, blocks=(1,)
+        ),
         images=torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8),
         labels=np.arange(40) % 2,
         seed=(0, "selection"),

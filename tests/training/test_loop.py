@@ -187,17 +187,13 @@ def test_the_loss_that_is_not_finite_is_named() -> None:
         train(Counter(bad=4), 8, seed=(0, "t"), label="t")
 
 
-def test_a_state_of_another_version_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
+def test_a_state_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     torch.save({"step": 3, "network": {}, "optimiser": {}}, path)
     with pytest.raises(
         KRError, match=r"state\.pt: was saved by another version of kr. Remove this"
     ):
         Checkpoint(path, 0).restore()
-    for content in (b"", b"PK\x03\x04 cut short", b"text"):
-        path.write_bytes(content)
-        with pytest.raises(KRError, match=r"state\.pt: is damaged. Remove this file"):
-            Checkpoint(path, 0).restore()
 
 
 def test_the_learning_rate_ends_at_zero_and_never_rises_after_the_warm_up() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import nn
 from knowledge_recycling.classifiers.resnet import ResNet
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage.networks import load_network, save_network
+
+OWN = ("resnet",)
+"""Networks of this package, which a file may name."""
 
 
 def build(
@@ -21,6 +25,7 @@ def build(
     size: int,
     width: int,
     blocks: tuple[int, ...] | list[int],
+    trust_code: bool = False,
 ) -> nn.Module:
     """Makes an untrained classifier: images (n, channels, size, size) in -1..1 to logits (n, C).
 
@@ -31,12 +36,18 @@ def build(
         size: side of the images in pixels.
         width: ResNet only: channels of the first stage.
         blocks: ResNet only: residual blocks of each stage.
+        trust_code: import and call whatever `network` names.
 
     Raises:
-        KRError: the import path leads nowhere, or not to a network.
+        KRError: the import path is not trusted, leads nowhere, or not to a network.
     """
-    if network == "resnet":
+    if network in OWN:
         return ResNet(channels, classes, width, tuple(blocks))
+    if ":" in network and not trust_code:
+        raise KRError(
+            f"network {network!r} is no part of this package: building it imports and runs that "
+            "code. If you trust it, give trust_code=True."
+        )
     module, colon, factory = network.partition(":")
     try:
         if not colon:
@@ -54,6 +65,11 @@ def save(path: Path, network: nn.Module, spec: dict[str, Any]) -> None:
     save_network(path, network, spec)
 
 
-def load(path: Path) -> nn.Module:
-    """Reads a classifier, in eval mode, on the CPU."""
-    return load_network(path, build)
+def load(path: Path, *, trust_code: bool = False) -> nn.Module:
+    """Reads a classifier, in eval mode, on the CPU.
+
+    Args:
+        path: as given to `save`.
+        trust_code: see `build`; the file may have been made by anybody.
+    """
+    return load_network(path, partial(build, trust_code=trust_code))

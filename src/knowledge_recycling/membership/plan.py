@@ -21,8 +21,11 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import canaries
 from knowledge_recycling.membership.canaries import CANARY_KINDS, KINDS
 from knowledge_recycling.membership.halves import complementary_coins, complementary_halves
-from knowledge_recycling.storage.files import read_json, write_json, write_npz
+from knowledge_recycling.storage.files import read_json, read_npz, read_table, write_json, write_npz
 from knowledge_recycling.training.seeds import derive
+
+FILES = ("plan.json", "plan.npz", "split.json", "canaries.npz")
+"""What `draw` writes, the last only where canaries are planted."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,14 @@ class Plan:
     @classmethod
     def load(cls, folder: Path, config: Config) -> Plan:
         """Reads what `draw` wrote to a folder."""
-        with np.load(folder / "plan.npz", allow_pickle=False) as file:
-            arrays = dict(file)
-        asked = read_json(folder / "plan.json")
-        config = _with_canaries(config, folder) if asked["canaries"] else config
-        record = read_json(folder / "split.json")
-        return cls(asked=asked, record=record, config=config, **arrays)
+        arrays = read_npz(folder / "plan.npz")
+        asked = read_table(folder / "plan.json")
+        record = read_table(folder / "split.json")
+        try:
+            config = _with_canaries(config, folder) if asked["canaries"] else config
+            return cls(asked=asked, record=record, config=config, **arrays)
+        except (KeyError, TypeError):
+            raise KRError(f"{folder}: holds no shadows that this run planned") from None
 
     def pool(self) -> Split:
         """All records, in the order of the columns of `membership`."""

@@ -52,7 +52,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
     spec = artefacts.student_spec(config, run_dir)
     torch.manual_seed(derive(config.seed, "distillation", "weights"))
-    student = runtime.place(classifiers.build(**spec))
+    student = runtime.place(artefacts.build(run_dir, spec))
     lessons = Lessons(
         source, section, section.steps, lambda *keys: derive(config.seed, "distillation", *keys)
     )

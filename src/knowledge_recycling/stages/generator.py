@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from knowledge_recycling import classifiers, data, generators
+from knowledge_recycling import artefacts, data, generators
 from knowledge_recycling.config import Config, Latent
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators import tiny
@@ -132,8 +132,7 @@ def _trainings(
     if not isinstance(section, Latent):
         adversarial = ADVERSARIAL[section.method]
         return [adversarial(section, **shape, device=runtime.device, autocast=runtime.autocast)]
-    teacher = classifiers.load(run_dir.path / "teacher" / "network").to(runtime.device)
-    teacher.requires_grad_(False)
+    teacher = artefacts.classifier(run_dir, "teacher", runtime)
     # A network of the user's own need not show its feature maps: its logits serve instead.
     feature_maps = getattr(teacher, "feature_maps", lambda x: [teacher(x)])
     return [

@@ -7,6 +7,7 @@ longer ones. The measure is CAS on real validation data, not FID.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from knowledge_recycling import artefacts, data
@@ -32,7 +33,8 @@ def run(config: Config, run_dir: RunDir) -> Result:
     (val,) = data.load(config.data, run_dir.split(), "val")
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     spec = artefacts.student_spec(config, run_dir)
-    bench = Bench.of("selection", config, spec, val.images, val.labels, runtime)
+    build = partial(artefacts.build, run_dir, spec)
+    bench = Bench.of("selection", config, build, val.images, val.labels, runtime)
     memory = run_dir.stage("selection") / "probes.json"
     scores: dict[str, dict[str, float]] = read_json(memory) if memory.exists() else {}
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from knowledge_recycling import classifiers, data
+from knowledge_recycling import artefacts, classifiers, data
 from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.classifiers.inference import probabilities_of
@@ -48,7 +48,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
         "blocks": config.teacher.blocks,
     }
     torch.manual_seed(derive(config.seed, "teacher", "weights"))
-    network = runtime.place(classifiers.build(**spec))
+    network = runtime.place(artefacts.build(run_dir, spec))
     images, labels = runtime.images(train.images), torch.from_numpy(train.labels)
     labels = labels.to(runtime.device)
     chosen = Shuffled(

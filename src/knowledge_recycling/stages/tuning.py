@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def run(config: Config, run_dir: RunDir) -> Result:
     runtime = Runtime.of(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     spec = artefacts.student_spec(config, run_dir)
-    bench = Bench.of("tuning", config, spec, val.images, val.labels, runtime)
+    build = partial(artefacts.build, run_dir, spec)
+    bench = Bench.of("tuning", config, build, val.images, val.labels, runtime)
     snapshot = run_dir.result("selection")["snapshot"]
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     plain = artefacts.source(run_dir, snapshot, teacher, DEFAULT, runtime)

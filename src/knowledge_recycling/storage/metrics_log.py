@@ -36,11 +36,13 @@ class Metrics:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    """Rows of a metrics.jsonl; what is no row, such as a line cut off by a kill, is left out."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
     return rows

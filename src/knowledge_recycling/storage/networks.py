@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.storage.files import atomic, read_json, write_json
+from knowledge_recycling.storage.files import atomic, read_table, write_json
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -30,10 +30,14 @@ def load_network(path: Path, build: Callable[..., Network]) -> Network:
     Raises:
         KRError: a file is missing, damaged or of another network.
     """
-    network = build(**read_json(path.with_suffix(".json")))
+    spec = path.with_suffix(".json")
+    try:
+        network = build(**read_table(spec))
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
+        raise KRError(f"{spec}: describes no network that can be built: {error}") from None
     file = path.with_suffix(".safetensors")
     try:
         network.load_state_dict(load_file(file))
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise KRError(f"{file}: not a network that this run wrote: {error}") from None
     return network.eval()

@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from knowledge_recycling import classifiers
 from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.classifiers.inference import probabilities_of
 from knowledge_recycling.config import Config, Distillation
@@ -36,14 +34,14 @@ class Bench:
 
     Args:
         distillation: the Student's recipe, which a probe follows for fewer steps.
-        spec: keyword arguments of `classifiers.build` for the Student's network.
+        build: makes the Student's network, untrained.
         images, labels: real validation images (n, c, h, w) uint8 on the device, labels (n,).
         seed: (seed, stage).
         runtime: device and precision.
     """
 
     distillation: Distillation
-    spec: dict[str, Any]
+    build: Callable[[], nn.Module]
     images: Tensor
     labels: np.ndarray
     seed: tuple[int, str]
@@ -54,14 +52,14 @@ class Bench:
         cls,
         stage: str,
         config: Config,
-        spec: dict[str, Any],
+        build: Callable[[], nn.Module],
         images: np.ndarray,
         labels: np.ndarray,
         runtime: Runtime,
     ) -> Bench:
         """The bench of a stage that chooses on these validation images (n, h, w, c) uint8."""
         seed = (config.seed, stage)
-        return cls(config.distillation, spec, runtime.images(images), labels, seed, runtime)
+        return cls(config.distillation, build, runtime.images(images), labels, seed, runtime)
 
     def judge(self, network: nn.Module) -> dict[str, float]:
         """Accuracy, AUC and cross-entropy on validation."""
@@ -95,7 +93,7 @@ class Bench:
         """
         seed = (self.seed[0], f"{self.seed[1]}/{look}")
         torch.manual_seed(derive(*seed, "weights"))
-        network = self.runtime.place(classifiers.build(**self.spec))
+        network = self.runtime.place(self.build())
         section = self.distillation.model_copy(update=PROBE_LESSONS)
         lessons = Lessons(source, section, steps, lambda *keys: derive(*seed, *keys))
         seen: list[dict[str, float]] = []

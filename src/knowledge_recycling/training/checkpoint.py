@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +12,14 @@ from typing import Any
 import torch
 
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.storage.files import atomic
+from knowledge_recycling.storage.files import write_bytes
+from knowledge_recycling.training import progress
 
-FORMAT = 2
-"""Of the file. Raise it when what the loop saves changes its shape."""
+MAGIC = b"KRSTATE2"
+"""Raise the number when what the loop saves changes its shape. Then come 32 bytes of SHA-256, and
+what it is of: the state as torch writes it."""
+OTHERS = (b"KRSTATE", b"PK")
+"""How files of other versions begin; the first had no such mark and were zip archives."""
 
 
 class Checkpoint:
@@ -31,24 +37,35 @@ class Checkpoint:
     def restore(self) -> dict[str, Any] | None:
         """The saved state, or None. Tensors and plain values only: nothing is unpickled.
 
+        A state that is not whole is told of and left aside: the work starts anew.
+
         Raises:
-            KRError: the file is damaged or was saved by another version.
+            KRError: the state was saved by another version, which could go on with it.
         """
         if not self._path.exists():
             return None
-        try:
-            state = torch.load(self._path, map_location="cpu", weights_only=True)
-        except Exception:  # whatever a damaged file makes the reader raise
-            raise KRError(f"{self._path}: is damaged. {self._advice}") from None
-        if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
-            raise KRError(f"{self._path}: was saved by another version of kr. {self._advice}")
+        content = self._path.read_bytes()
+        if content.startswith(OTHERS) and not content.startswith(MAGIC):
+            raise KRError(
+                f"{self._path}: was saved by another version of kr. Remove this file and run the "
+                "same command again: the stage then starts over."
+            )
+        payload = content[len(MAGIC) + 32 :]
+        if content[: len(MAGIC) + 32] != MAGIC + hashlib.sha256(payload).digest():
+            progress.say(
+                f"{self._path}: is damaged; the stage `{self._path.parent.name}` starts anew"
+            )
+            return None
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(payload), map_location="cpu", weights_only=True
+        )
         return state
 
     def offer(self, state: Callable[[], dict[str, Any]]) -> None:
         """Saves the state when the last save is long enough ago."""
         if time.monotonic() - self._last >= self._every:
-            with atomic(self._path) as temporary:
-                torch.save({"format": FORMAT, **state()}, temporary)
+            buffer = io.BytesIO()
+            torch.save(state(), buffer)
+            payload = buffer.getvalue()
+            write_bytes(self._path, MAGIC + hashlib.sha256(payload).digest() + payload)
             self._last = time.monotonic()
-
-    _advice = "Remove this file and run the same command again: the stage then starts over."
