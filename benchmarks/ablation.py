@@ -24,7 +24,7 @@ from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.statistics.rates import mean_interval
 from knowledge_recycling.storage.files import write_bytes, write_json
-from knowledge_recycling.synthesis.source import Parameters
+from knowledge_recycling.synthesis.parameters import Parameters
 
 RESULTS = common.RESULTS / "ablation"
 TABLE = common.DOCS / "ablation.md"

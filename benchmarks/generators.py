@@ -23,8 +23,8 @@ from knowledge_recycling import artefacts, data, pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.statistics.rates import mean_interval
 from knowledge_recycling.storage.files import write_bytes, write_json
+from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench
-from knowledge_recycling.synthesis.source import Parameters
 from knowledge_recycling.training.runtime import Runtime
 
 RESULTS = common.RESULTS / "generators"

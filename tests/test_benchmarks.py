@@ -13,7 +13,7 @@ import knowledge_recycling as kr
 from benchmarks import ablation, common, coverage, privacy, utility
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
-from knowledge_recycling.synthesis.source import Parameters
+from knowledge_recycling.synthesis.parameters import Parameters
 
 TABLES: dict[str, Any] = {"utility": utility, "privacy": privacy, "ablation": ablation}
 

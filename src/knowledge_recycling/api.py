@@ -36,7 +36,7 @@ def run(
         settings: `stage.field=value` strings.
 
     Returns:
-        The run directory; `.result("evaluation")["cas_gap"]` is what the Student costs.
+        The run directory; `.result("evaluation").cas_gap` is what the Student costs.
 
     Raises:
         KRError: bad input, found before any training.
@@ -44,7 +44,7 @@ def run(
     Example:
         >>> import knowledge_recycling as kr
         >>> student = kr.run("digits", "runs/digits", preset="demo")  # doctest: +SKIP
-        >>> student.result("evaluation")["cas_gap"]                   # doctest: +SKIP
+        >>> student.result("evaluation").cas_gap                   # doctest: +SKIP
     """
     run_dir = RunDir(out)
     source = data
@@ -58,7 +58,7 @@ def run(
 def student(run: RunDir) -> nn.Module:
     """The Student, in eval mode on the CPU: images (n, c, h, w) in -1..1 to logits (n, C).
 
-    Class names are in `run.split()["class_names"]`.
+    Class names are in `run.split().class_names`.
     """
     run.result("distillation")
     return classifiers.load(run.path / "distillation" / "network")

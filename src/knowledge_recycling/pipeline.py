@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from knowledge_recycling import data
 from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.results import GeneratorResult, Result
 from knowledge_recycling.stages import (
     audit,
     distillation,
@@ -40,7 +40,7 @@ class Stage:
     """A stage, the stages whose results it is made from, and what it reads of the config."""
 
     name: str
-    run: Callable[[Config, RunDir], Any]
+    run: Callable[[Config, RunDir], Result]
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     """Beside its own section, the seed and the precision."""
@@ -98,7 +98,7 @@ def start(config: Config, run_dir: RunDir) -> None:
     source = data.open_source(config.data)
     split = data.describe(source, config.data, config.seed)
     run_dir.adopt_config(config)
-    for note in run_dir.adopt_split(split)["notes"]:
+    for note in run_dir.adopt_split(split).notes:
         say(run_dir, f"note: {note}")
 
 
@@ -126,7 +126,7 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
         resumed=resumed,
         **Runtime.start(config).describe(),
     )
-    if stage.name == "generator" and result.warning:
+    if isinstance(result, GeneratorResult) and result.warning:
         say(run_dir, f"warning: {result.warning}")
     say(run_dir, f"{stage.name}: done in {clock(seconds)}")
 
@@ -137,7 +137,7 @@ def _shadows_digest(run_dir: RunDir) -> str:
     return digest([file_digest(path) for path in files])
 
 
-def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, Any]) -> None:
+def take_over(name: str, config: Config, run_dir: RunDir, result: Result) -> None:
     """Gives a run another run's result of a stage, instead of running it or in place of its own."""
     stage = STAGES[NAMES.index(name)]
     with _working(run_dir):

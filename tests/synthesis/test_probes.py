@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.generators.interface import Generator
+from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench
-from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 
 RUNTIME = Runtime.start(Config(precision="fp32"))

@@ -23,6 +23,7 @@ from knowledge_recycling.generators.biggan import BigGANTraining
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentTraining
 from knowledge_recycling.generators.r3gan import R3GANTraining
+from knowledge_recycling.results import GeneratorResult, SplitRecord
 from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.training.batching import Shuffled
@@ -57,21 +58,7 @@ class Training(Protocol):
         """Goes on from `state_dict`."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What generator/result.json says."""
-
-    method: str
-    count: int
-    """Generators in the mixture."""
-    parameters: int
-    """Of all of them."""
-    steps: int
-    snapshots: list[int]
-    warning: str | None
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> GeneratorResult:
     """Trains G and writes generator/snapshots."""
     runtime = Runtime.start(config)
     record = run_dir.split()
@@ -90,23 +77,23 @@ def run(config: Config, run_dir: RunDir) -> Result:
             "generator.learning_rate, or choose another generator.method."
         )
     network = generators.load(folder / "snapshots" / f"{kept[-1]:06d}")
-    return Result(
+    return GeneratorResult(
         method=config.generator.method,
         count=len(network.generators),
         parameters=sum(p.numel() for p in network.parameters()),
         steps=config.generator.steps,
-        snapshots=kept,
+        snapshots=tuple(kept),
         warning=warning,
     )
 
 
 def _trainings(
-    config: Config, run_dir: RunDir, runtime: Runtime, record: dict[str, Any]
+    config: Config, run_dir: RunDir, runtime: Runtime, record: SplitRecord
 ) -> list[Training]:
     shape = {
-        "channels": record["channels"],
-        "classes": len(record["class_names"]),
-        "size": record["size"],
+        "channels": record.channels,
+        "classes": len(record.class_names),
+        "size": record.size,
     }
     if adversarial := ADVERSARIAL.get(config.generator.method):
         training = adversarial(

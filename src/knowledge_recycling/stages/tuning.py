@@ -20,10 +20,12 @@ from optuna.trial import FrozenTrial, TrialState
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.config import Config
 from knowledge_recycling.config import Tuning as Section
+from knowledge_recycling.results import Finalist, Trial, TuningResult
 from knowledge_recycling.storage.files import read_json, write_bytes, write_json
 from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench, rank
-from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
 
@@ -32,23 +34,13 @@ LOOKS = 3
 NAMES = tuple(asdict(DEFAULT))
 
 
-@dataclass(frozen=True)
-class Result:
-    """What tuning/result.json says."""
-
-    parameters: dict[str, Any]
-    default: dict[str, Any]
-    table: list[dict[str, Any]]
-    finalists: list[dict[str, Any]]
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> TuningResult:
     """Searches the parameters of synthesis for the chosen snapshot."""
     runtime = Runtime.start(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     spec = artefacts.student_spec(config, run_dir)
     bench = Bench.of("tuning", config, spec, val.images, val.labels, runtime)
-    snapshot = run_dir.result("selection")["snapshot"]
+    snapshot = run_dir.result("selection").snapshot
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     plain = artefacts.source(run_dir, snapshot, teacher, DEFAULT, runtime)
     folder = run_dir.stage("tuning")
@@ -56,11 +48,11 @@ def run(config: Config, run_dir: RunDir) -> Result:
     table = search.trials()
     finalists = search.finals(table)
     chosen = next(row for row in finalists if row["chosen"])
-    return Result(
-        parameters={name: table[chosen["trial"]][name] for name in NAMES},
-        default=asdict(DEFAULT),
-        table=table,
-        finalists=finalists,
+    return TuningResult(
+        parameters=Parameters(**{name: table[chosen["trial"]][name] for name in NAMES}),
+        default=DEFAULT,
+        table=tuple(Trial(**row) for row in table),
+        finalists=tuple(Finalist(**row) for row in finalists),
     )
 
 

@@ -13,12 +13,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
+from knowledge_recycling import results
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.results import Result, SplitRecord
 from knowledge_recycling.storage.files import (
     digest,
     file_digest,
@@ -117,7 +118,7 @@ class RunDir:
                 )
         write_bytes(path, config.dump().encode())
 
-    def adopt_split(self, split: dict[str, Any]) -> dict[str, Any]:
+    def adopt_split(self, split: SplitRecord) -> SplitRecord:
         """Writes split.json, or checks that it is of the same data; returns what is there.
 
         Raises:
@@ -125,12 +126,12 @@ class RunDir:
         """
         path = self.path / "split.json"
         if not path.exists():
-            write_json(path, split)
-        there: dict[str, Any] = read_json(path)
-        if there["data_sha256"] != split["data_sha256"]:
+            write_json(path, split.tree())
+        there = self.split()
+        if there.data_sha256 != split.data_sha256:
             raise KRError(
-                f"{path}: this run was made from data with the hash {there['data_sha256'][:16]}, "
-                f"but the data given now has {split['data_sha256'][:16]}. Bring the old data "
+                f"{path}: this run was made from data with the hash {there.data_sha256[:16]}, "
+                f"but the data given now has {split.data_sha256[:16]}. Bring the old data "
                 "back, or start a new run with another -o."
             )
         return there
@@ -150,22 +151,39 @@ class RunDir:
         shutil.copytree(self.path, target, ignore=leave, dirs_exist_ok=True)
         return new
 
-    def split(self) -> dict[str, Any]:
+    def split(self) -> SplitRecord:
         """The record of the data: hash, class names, indices of each split."""
-        record: dict[str, Any] = read_json(self.path / "split.json")
-        return record
+        return results.read(self.path / "split.json", SplitRecord)
 
-    def result(self, stage: str) -> dict[str, Any]:
+    @overload
+    def result(self, stage: Literal["teacher"]) -> results.TeacherResult: ...
+    @overload
+    def result(self, stage: Literal["generator"]) -> results.GeneratorResult: ...
+    @overload
+    def result(self, stage: Literal["selection"]) -> results.SelectionResult: ...
+    @overload
+    def result(self, stage: Literal["tuning"]) -> results.TuningResult: ...
+    @overload
+    def result(self, stage: Literal["distillation"]) -> results.DistillationResult: ...
+    @overload
+    def result(self, stage: Literal["evaluation"]) -> results.EvaluationResult: ...
+    @overload
+    def result(self, stage: Literal["audit"]) -> results.AuditResult: ...
+    @overload
+    def result(self, stage: str) -> Result: ...
+    def result(self, stage: str) -> Result:
         """A finished stage's result.
 
         Raises:
-            KRError: the stage has not run.
+            KRError: the stage has not run, or its file is not what a stage writes.
         """
+        return results.read(self._finished(stage), results.RESULTS[stage])
+
+    def _finished(self, stage: str) -> Path:
         path = self.path / stage / RESULT
         if not path.exists():
             raise KRError(f"{path}: the stage `{stage}` has not run yet; run `kr {stage}` first")
-        result: dict[str, Any] = read_json(path)
-        return result
+        return path
 
     def inputs(
         self, config: Config, stage: str, needs: Iterable[str], reads: Iterable[str]
@@ -182,9 +200,10 @@ class RunDir:
         read = {name: fields[name.split(".")[0]][name.split(".")[1]] for name in reads}
         hashes = {
             "config": digest([config.seed, config.precision, fields[stage], read]),
-            "data": digest([self.split()["data_sha256"], self.split()["indices"]]),
+            "data": digest([self.split().data_sha256, self.split().indices]),
         }
-        return hashes | {need: digest(_lasting(self.result(need))) for need in needs}
+        # Of the file and not of the model, so that a field with a default changes no hash.
+        return hashes | {need: digest(_lasting(read_json(self._finished(need)))) for need in needs}
 
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """True when the stage has a result made from these inputs."""
@@ -206,22 +225,20 @@ class RunDir:
         path = folder / INPUTS
         return path.exists() and read_json(path) == inputs
 
-    def write_result(self, stage: str, result: Any, **measured: Any) -> None:
-        """Writes a stage's result (a dataclass, or a taken-over result's entries) as its last file.
+    def write_result(self, stage: str, result: Result, **measured: Any) -> None:
+        """Writes a stage's result, with what was measured of it, as its last file.
 
         The resume state is dropped.
         """
         folder = self.path / stage
         (folder / STATE).unlink(missing_ok=True)
         artefacts = sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".npz"))
-        tree = {
-            "stage": stage,
-            **(result if isinstance(result, Mapping) else asdict(result)),
+        common = {
             "artefacts": {str(p.relative_to(folder)): file_digest(p) for p in artefacts},
             "inputs": read_json(folder / INPUTS),
             **measured,
         }
-        write_json(folder / RESULT, tree)
+        write_json(folder / RESULT, result.model_copy(update=common).tree())
 
     def log(self, line: str) -> None:
         """Adds a line with the time to log.txt."""
