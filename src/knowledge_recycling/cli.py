@@ -163,7 +163,7 @@ def audit(
 def _advance(name: str, run: Path) -> dict[str, Any]:
     run_dir = RunDir.existing(run)
     pipeline.run_stage(name, Config.load(run_dir.path / "config.yaml"), run_dir)
-    return run_dir.result(name)
+    return run_dir.result(name).tree()
 
 
 def _show_attacks(attacks: dict[str, dict[str, Any]]) -> None:

@@ -66,7 +66,7 @@ def load(config: Data, record: SplitRecord, *names: str) -> tuple[Split, ...]:
     if source.sha256 != record.data_sha256:
         raise KRError(
             f"data.source: {config.source} has changed since this run began (hash "
-            f"{source.sha256[:12]}, recorded {record['data_sha256'][:12]}); bring the old data "
+            f"{source.sha256[:12]}, recorded {record.data_sha256[:12]}); bring the old data "
             "back, or begin a new run"
         )
     return tuple(_take(source, np.array(record.indices[name], np.int64)) for name in names)

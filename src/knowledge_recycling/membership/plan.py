@@ -158,8 +158,7 @@ def _write(folder: Path, record: SplitRecord, config: Config, asked: dict[str, A
         kind=np.concatenate([np.zeros(len(stay), np.int8), planted.kind]),
     )
     counts = np.bincount(labels, minlength=classes).tolist()
-    whole = record.with_split("train", indices.tolist(), counts).with_split(
-        "test", (), [0] * classes
-    )
+    whole = record.with_split("train", indices.tolist(), counts)
+    whole = whole.with_split("test", (), [0] * classes)
     whole = whole.model_copy(update={"data_sha256": source.sha256, "notes": ()})
     write_json(folder / "split.json", whole.tree())

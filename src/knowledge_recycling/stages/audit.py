@@ -7,7 +7,6 @@ trusted, where `kr shadows` has run: whole pipelines on random halves of the tra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from knowledge_recycling.data import Split
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
+from knowledge_recycling.results import AuditResult
 from knowledge_recycling.statistics.rates import auc_estimate, roc_curve, tpr_at_fpr_estimate
 from knowledge_recycling.storage.files import read_json, write_json, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
@@ -42,20 +42,7 @@ WARNING = (
 ROLES = {"teacher": "teacher", "student": "distillation"}
 
 
-@dataclass(frozen=True)
-class Result:
-    """What audit/result.json says."""
-
-    protocol: str
-    warning: str
-    members: int
-    nonmembers: int
-    targets: dict[str, Any]
-    """channel -> attacks; each attack says its `protocol`, `paper` or `shadows`."""
-    shadows: dict[str, Any] | None
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> AuditResult:
     """Attacks Teacher and Student, and everything that the shadows have signals of."""
     runtime = Runtime.start(config).exact()
     members, nonmembers = data.load(config.data, run_dir.split(), "train", "test")
@@ -71,8 +58,14 @@ def run(config: Config, run_dir: RunDir) -> Result:
         curves |= verdict.curves
         write_json(folder / "exposed_records_private.json", {"positions_in_source": exposed})
     write_npz(folder / "curves.npz", **curves)
-    sizes = len(members.labels), len(nonmembers.labels)
-    return Result("paper", WARNING, *sizes, targets, shadows)
+    return AuditResult(
+        protocols=("paper", "shadows") if shadows else ("paper",),
+        warning=WARNING,
+        members=len(members.labels),
+        nonmembers=len(nonmembers.labels),
+        targets=targets,
+        shadows=shadows,
+    )
 
 
 def _paper(
@@ -90,7 +83,7 @@ def _paper(
             )
             for split in (members, nonmembers)
         )
-        accuracy = evaluation[role]["accuracy"]
+        accuracy = getattr(evaluation, role).accuracy
         attacks = {
             name: _figures(inside[name], outside[name], members, nonmembers, accuracy, config)
             for name in inside
@@ -152,7 +145,7 @@ def _check_same_pipeline(run_dir: RunDir, plan: Plan, shadow: RunDir) -> None:
         found += [
             f"{stage}: the run has chosen anew"
             for stage, key in (("selection", "snapshot"), ("tuning", "parameters"))
-            if shadow.result(stage)[key] != run_dir.result(stage)[key]
+            if getattr(shadow.result(stage), key) != getattr(run_dir.result(stage), key)
         ]
     if found:
         raise KRError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ def run(config: Config, run_dir: RunDir) -> TeacherResult:
     record = run_dir.split()
     train, val = data.load(config.data, record, "train", "val")
     folder = run_dir.stage("teacher")
-    spec = {
+    spec: dict[str, Any] = {
         "network": config.teacher.network,
         "channels": record.channels,
         "classes": len(record.class_names),
