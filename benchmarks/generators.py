@@ -106,7 +106,7 @@ def one(run: kr.RunDir, name: str, words: str, target: Path, code: str) -> None:
 
 def probe(config: Config, run: kr.RunDir) -> dict[str, float]:
     """Accuracy, AUC and loss on validation of a probe that learned from the last snapshot."""
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     (val,) = data.load(config.data, run.split(), "val")
     teacher = artefacts.classifier(run, "teacher", runtime)
     snapshot = run.result("generator")["snapshots"][-1]

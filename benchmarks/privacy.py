@@ -22,7 +22,7 @@ from typing import Any
 
 import knowledge_recycling as kr
 from benchmarks import common
-from knowledge_recycling import pipeline, shadows
+from knowledge_recycling import pipeline, shadow_runs
 from knowledge_recycling.auditing.verdict import PRIMARY
 from knowledge_recycling.config import Config
 from knowledge_recycling.storage.files import write_bytes, write_json
@@ -97,7 +97,7 @@ def one(folder: Path, name: str, count: int, workers: int, runs: Path) -> None:
         source, runs / name, preset=setting.preset, settings=setting.settings, until="evaluation"
     )
     config = Config.load(run.path / "config.yaml")
-    shadows.run(
+    shadow_runs.run(
         run,
         config,
         count,
@@ -152,7 +152,7 @@ def scaling(count: int = 8) -> dict[str, Any]:
             run = source.fork(Path(folder) / f"workers{workers}")
             pipeline.run(config, run, "evaluation")
             begin = time.monotonic()
-            shadows.run(run, config, count, workers=workers, reuse_choices=True)
+            shadow_runs.run(run, config, count, workers=workers, reuse_choices=True)
             seconds[str(workers)] = round(time.monotonic() - begin, 1)
         machine = run.result("evaluation")["machine"]
     return {

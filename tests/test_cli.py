@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from knowledge_recycling import cli, pipeline
+from knowledge_recycling import api, cli, pipeline
+from knowledge_recycling.auditing import audit_file
 from knowledge_recycling.config import Config
+from knowledge_recycling.training import doctor
 
 RUN = ["run", "-o"]
 
@@ -110,7 +117,7 @@ def test_other_bad_input_is_refused_before_any_training(
     said = refused(monkeypatch, capsys, "run", "digits", *out, "--set", "tuning.trails=3")
     assert "did you mean tuning.trials?" in said
     said = refused(monkeypatch, capsys, "run", "digits", *out, "--until", "students")
-    assert "--until students: not a stage; one of teacher, generator" in said
+    assert "until: 'students' is not one of teacher, generator" in said
     said = refused(monkeypatch, capsys, "run", "digits", *out, "--device", "gpu")
     assert "expected auto, cpu, cuda or cuda:N" in said
     said = refused(monkeypatch, capsys, "teacher", tmp_path / "empty")
@@ -158,9 +165,129 @@ def test_scores_of_anybodys_attack(
     assert "either a run directory or --scores" in refused(monkeypatch, capsys, "audit")
 
 
-def test_every_stage_has_its_command(
+def test_every_stage_has_its_command_and_its_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert kr(monkeypatch, "--help") == 0
+    listed = re.findall(r"^│ (\w+) +(\S.*?) *│$", capsys.readouterr().out, re.MULTILINE)
+    helps = {name: words for name, words in listed if not name.startswith("-")}
+    assert set(helps) == {"run", "shadows", "doctor", *pipeline.NAMES}
+    for name in set(pipeline.NAMES) - {"audit"}:
+        assert helps[name] == f"Runs the stage `{name}` of a run made by `kr run`."
+
+
+def python(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_help_imports_nothing_that_it_does_not_need() -> None:
+    code = (
+        "import sys; sys.argv = ['kr', '--help']\n"
+        "from knowledge_recycling import cli\n"
+        "try: cli.main()\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0
+    loaded = set(done.stderr.split())
+    heavy = {"torch", "sklearn", "matplotlib", "optuna", "scipy", "numpy", "pydantic", "yaml"}
+    assert not loaded & heavy
+    ours = {name for name in loaded if name.startswith("knowledge_recycling")}
+    of_ours = ("", ".cli", ".errors", ".stages")
+    assert ours == {f"knowledge_recycling{name}" for name in of_ours}
+
+
+def test_python_m_and_the_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kr(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"kr {version('knowledge-recycling')}\n"
+    assert python("-m", "knowledge_recycling", "--version").stdout.startswith("kr ")
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("kr te", "teacher"), ("kr run digits --preset f", "fast"), ("kr run --until di", "distill")],
+)
+def test_the_shell_completes(words: str, completed: str) -> None:
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    code = "import sys; sys.argv = ['kr']; from knowledge_recycling.cli import main; main()"
+    assert completed in python("-c", code, _KR_COMPLETE="complete_bash", **asked).stdout
+    assert python("-m", "knowledge_recycling", "--show-completion", "bash").stdout != ""
+
+
+def test_doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert kr(monkeypatch, "doctor") == 0
     said = capsys.readouterr().out
-    assert all(re.search(rf"\b{name}\b", said) for name in ("run", *pipeline.NAMES))
+    for what in ("Python", "torch", "device", "precision", "threads", "memory", "disk", "`test`"):
+        assert what in said
+    assert "MISSING" not in said
+    honest = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "torch" else honest(name))
+    assert kr(monkeypatch, "doctor") == 1
+    assert re.search(r"MISSING │ torch +│ not installed; run `pip install", capsys.readouterr().out)
+
+
+def test_names_are_printed_whole_and_send_no_escape(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    scores = {"member_scores": np.arange(200.0), "nonmember_scores": np.arange(200.0) - 1}
+    path = npz(tmp_path / "scores[v2]:skull:\x1b[2J.npz", **scores)
+    assert kr(monkeypatch, "audit", "--scores", path) == 0
+    assert r"scores[v2]:skull:\x1b[2J.npz" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "60")
+    cli._show_attacks({f"scores[{'long' * 9}].npz": asdict(audit_file(path))["attacks"]})
+    cells = re.findall(r"^│ (\S+) ", capsys.readouterr().out, re.MULTILINE)
+    assert "".join(cells) == f"scores[{'long' * 9}].npz", "broken into lines, not cut"
+    path.write_bytes(b"")
+    said = refused(monkeypatch, capsys, "audit", "--scores", path)
+    assert r"scores[v2]:skull:\x1b[2J.npz: " in said
+
+
+def test_the_report_is_named_whole(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, trained: list[str]
+) -> None:
+    run = api.run("digits", tmp_path / "run[red]\n")
+    (run.path / "report").mkdir()
+    (run.path / "report" / "report.html").touch()
+    cli._show(run)
+    assert capsys.readouterr().out == f"Report: {tmp_path}/run[red]\\n/report/report.html\n"
+
+
+def test_a_gate_is_for_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("audit", "--scores", tmp_path / "s.npz", "--fail-above", "auc=0.5")
+    assert "--fail-above is for runs" in refused(monkeypatch, capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "sentence"),
+    [
+        (KeyboardInterrupt(), 130, "stopped; run the same command again to go on"),
+        (MemoryError(), 2, "error: memory ran out. Smaller images need less"),
+        (PermissionError(13, "Permission denied", "x.pt"), 2, "error: x.pt: Permission denied"),
+    ],
+    ids=["interrupt", "memory", "permission"],
+)
+def test_what_is_foreseen_ends_in_one_sentence(
+    raised: BaseException,
+    status: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def fails(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(pipeline, "advance", fails)
+    assert kr(monkeypatch, "run", "digits", "-o", tmp_path / "run") == status
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if not line.startswith("note: ")] == [said[-1]]
+    assert said[-1].startswith(sentence)

@@ -12,28 +12,58 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from knowledge_recycling.api import predictions, run, student
+    from knowledge_recycling.api import (
+        Run,
+        audit,
+        configuration,
+        open_run,
+        predictions,
+        report,
+        run,
+        shadows,
+        stage,
+        student,
+    )
+    from knowledge_recycling.auditing import audit_scores
     from knowledge_recycling.config import Config
     from knowledge_recycling.errors import KRError
     from knowledge_recycling.storage.run_dir import RunDir
+    from knowledge_recycling.training.doctor import doctor
 
-__all__ = ["Config", "KRError", "RunDir", "predictions", "run", "student"]
+__all__ = [
+    "Config",
+    "KRError",
+    "Run",
+    "RunDir",
+    "audit",
+    "audit_scores",
+    "configuration",
+    "doctor",
+    "open_run",
+    "predictions",
+    "report",
+    "run",
+    "shadows",
+    "stage",
+    "student",
+]
 
 _HOMES = {
     "Config": "config",
     "KRError": "errors",
     "RunDir": "storage.run_dir",
-    "predictions": "api",
-    "run": "api",
-    "student": "api",
+    "audit_scores": "auditing",
+    "doctor": "training.doctor",
 }
+"""Of those public names that do not live in `api`."""
 
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first asked for: the auditor needs no torch."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'api')}")
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

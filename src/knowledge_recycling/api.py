@@ -1,28 +1,139 @@
-"""The whole job from Python."""
+"""The whole job from Python: what the command line can, and a run that shows itself.
+
+Whatever a caller can get wrong is refused here, before anything is written, with a `KRError` that
+holds no pixel and no label. What is heavy is imported by the function that needs it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import html
+import numbers
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
+from numpy.typing import ArrayLike
 
-from knowledge_recycling import classifiers, pipeline
-from knowledge_recycling import data as images_door
-from knowledge_recycling.config import Config
+from knowledge_recycling.config import PRESETS, Config
+from knowledge_recycling.errors import KRError, printable
+from knowledge_recycling.membership.halves import check_count
+from knowledge_recycling.stages import NAMES
 from knowledge_recycling.storage.run_dir import RunDir
 
+if TYPE_CHECKING:
+    from torch import nn
 
+    from knowledge_recycling.results import AuditResult
+
+ARRAYS = ("images", "labels", "groups")
+DATA = "`digits`, a path, a MedMNIST name, or arrays (images, labels) or (images, labels, groups)"
+KEPT = "source.npz"
+"""Where a run made from arrays keeps them."""
+
+
+class Run(RunDir):
+    """A run directory that shows what is in it: its figures as text, in a notebook as a table."""
+
+    @property
+    def student(self) -> nn.Module:
+        """The Student, in eval mode on the CPU, see `student`."""
+        return student(self)
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Labels and logits on test, see `predictions`. They are private."""
+        return predictions(self)
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The stages that have a result."""
+        return tuple(name for name in NAMES if (self.path / name / "result.json").exists())
+
+    def summary(self) -> list[tuple[str, str, str, str]]:
+        """The result as rows (measure, Teacher, Student, difference); none before the evaluation.
+
+        Raises:
+            KRError: a result cannot be read.
+        """
+        from knowledge_recycling import reporting
+
+        return reporting.summary(self.path)
+
+    def __repr__(self) -> str:
+        parts = [printable(self.path), f"done: {', '.join(self.done) or 'nothing'}"]
+        if "evaluation" in self.done:
+            with contextlib.suppress(KRError):  # a damaged file has no gap
+                gap = self.result("evaluation").cas_gap
+                ends = f"{gap.low:+.2f} to {gap.high:+.2f}"
+                parts.append(f"CAS gap: {gap.value:+.2f} points ({ends})")
+        return f"Run({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        caption = f"<p>{html.escape(repr(self))}</p>"
+        rows = [("on test", "Teacher", "Student", "difference"), *self.summary()]
+        if len(rows) == 1:
+            return caption
+        return f"{caption}<table>{''.join(map(_html_row, rows))}</table>"
+
+
+def _html_row(row: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<td>{html.escape(printable(cell))}</td>' for cell in row)}</tr>"
+
+
+AnyRun = str | os.PathLike[str] | RunDir
+Arrays = Sequence[ArrayLike]
+
+
+@contextlib.contextmanager
+def _foreseen() -> Iterator[None]:
+    """Turns what the machine lacks into a `KRError`.
+
+    Raises:
+        KRError: memory ran out, or a file may not be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        raise KRError(f"{error.filename}: {error.strerror}") from error
+    except (MemoryError, RuntimeError) as error:
+        # torch has errors of its own for a full GPU and for a full machine.
+        named = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+        if not named and not isinstance(error, MemoryError):
+            raise
+        raise KRError(
+            "memory ran out. Smaller images need less (the setting data.size=32, say), and so do "
+            "fewer shadows at a time; `kr doctor` says how much memory there is. What was "
+            "finished is kept: run the same again to go on."
+        ) from error
+
+
+@_foreseen()
 def run(
-    data: str | Path | tuple[np.ndarray, ...],
-    out: str | Path,
+    data: str | os.PathLike[str] | Arrays,
+    out: AnyRun,
     *,
-    preset: str = "fast",
-    seed: int = 0,
-    until: str = pipeline.NAMES[-1],
-    settings: tuple[str, ...] = (),
-) -> RunDir:
+    preset: str | None = None,
+    seed: int | None = None,
+    until: str = NAMES[-1],
+    settings: Sequence[str] = (),
+    shadows: int = 0,
+    canaries: int = 0,
+    workers: int = 1,
+    reuse_choices: bool = False,
+    device: str | None = None,
+    config: str | os.PathLike[str] | Config | None = None,
+    fork: str | os.PathLike[str] | None = None,
+    skip_broken: bool = False,
+    show_real: bool = False,
+) -> Run:
     """Runs all stages, or goes on with a run that was stopped.
 
     Args:
@@ -30,41 +141,307 @@ def run(
             groups): images (n, h, w) or (n, h, w, c), uint8 or float in 0..1. Arrays are kept in
             `out`/source.npz, so that the run can be resumed from the command line.
         out: run directory.
-        preset: `demo`, `fast` or `paper`.
-        seed: all randomness comes from it.
+        preset: `demo`, `fast` (default) or `paper`.
+        seed: all randomness comes from it; 0 by default.
         until: last stage to run.
         settings: `stage.field=value` strings.
+        shadows: whole pipelines on halves of the training split, for the audit; 0, or an even
+            number from 8 up.
+        canaries: records planted in the shadows as the worst case.
+        workers: shadows at a time; they share the threads.
+        reuse_choices: shadows take over the run's snapshot and synthesis parameters.
+        device: `auto` (default), `cpu`, `cuda` or `cuda:N`.
+        config: YAML file as in a run directory, or a `Config`, of which the set fields count.
+        fork: new directory that takes over what stays valid of the run `out`.
+        skip_broken: leave out images that cannot be decoded.
+        show_real: real images in the report, which is then private.
 
     Returns:
-        The run directory; `.result("evaluation").cas_gap` is what the Student costs.
+        The run; `.result("evaluation").cas_gap` is what the Student costs.
 
     Raises:
         KRError: bad input, found before any training.
 
     Example:
         >>> import knowledge_recycling as kr
-        >>> student = kr.run("digits", "runs/digits", preset="demo")  # doctest: +SKIP
-        >>> student.result("evaluation").cas_gap                   # doctest: +SKIP
+        >>> done = kr.run("digits", "runs/digits", preset="demo")  # doctest: +SKIP
+        >>> done.result("evaluation").cas_gap                   # doctest: +SKIP
     """
-    run_dir = RunDir(out)
-    source = data
-    if isinstance(data, tuple):
-        source = images_door.save_arrays(run_dir.path / "source.npz", *data)
-    config = Config.resolve(str(source), preset=preset, settings=settings, seed=seed)
-    pipeline.run(config, run_dir, until)
+    from knowledge_recycling import pipeline, shadow_runs
+
+    _check_name("until", until, NAMES)
+    _check_shadows(shadows, canaries, workers, reuse_choices)
+    if until not in NAMES[NAMES.index("audit") :] and shadows:
+        raise KRError(f"until: shadows are run for the audit, and {until} comes before it")
+    folder = _path(out, "out")
+    target = folder if fork is None else _path(fork, "fork")
+    arrays = _arrays(data)
+    resolved = configuration(
+        str(target / KEPT) if arrays else _path_text(data, "data", DATA),
+        preset=preset,
+        seed=seed,
+        settings=settings,
+        device=device,
+        config=config,
+        skip_broken=skip_broken,
+        show_real=show_real,
+    )
+    if arrays:
+        _check_kept(folder, arrays)
+    run_dir = Run(folder) if fork is None else Run(open_run(folder).fork(target).path)
+    if arrays and not (run_dir.path / KEPT).exists():
+        from knowledge_recycling.data import write_arrays
+
+        write_arrays(run_dir.path / KEPT, arrays)
+    if shadows:
+        pipeline.run(resolved, run_dir, "evaluation")
+        shadow_runs.run(
+            run_dir,
+            resolved,
+            shadows,
+            workers=workers,
+            reuse_choices=reuse_choices,
+            canaries=canaries,
+        )
+    pipeline.run(resolved, run_dir, until)
     return run_dir
 
 
-def student(run: RunDir) -> nn.Module:
+def configuration(
+    data: str | os.PathLike[str] | None = None,
+    *,
+    preset: str | None = None,
+    seed: int | None = None,
+    settings: Sequence[str] = (),
+    device: str | None = None,
+    config: str | os.PathLike[str] | Config | None = None,
+    skip_broken: bool = False,
+    show_real: bool = False,
+) -> Config:
+    """The whole configuration that `run` takes from the same arguments.
+
+    Raises:
+        KRError: names the argument or the field, what it takes, and the nearest known name.
+
+    Example:
+        >>> configuration("digits", device="cpu", settings=["teacher.width=8"]).runtime.device
+        'cpu'
+    """
+    if preset is not None:
+        _check_name("preset", preset, tuple(PRESETS))
+    if seed is not None:
+        seed = _whole("seed", seed, 0)
+    if isinstance(settings, str) or not isinstance(settings, Sequence):
+        raise KRError(f"settings: expected a list of strings, found {_shown(settings)}")
+    for setting in settings:
+        _check_text("settings", setting)
+    flags = list(settings)
+    if device is not None:
+        _check_text("device", device)
+        flags += [f"runtime.device={device}"]
+    flags += ["data.skip_broken=true"] if skip_broken else []
+    flags += ["report.show_real=true"] if show_real else []
+    file = config if config is None or isinstance(config, Config) else _path(config, "config")
+    source = "" if data is None else _path_text(data, "data", DATA)
+    return Config.resolve(source, preset=preset, file=file, settings=flags, seed=seed)
+
+
+@_foreseen()
+def shadows(
+    run: AnyRun,
+    count: int = 16,
+    *,
+    canaries: int = 0,
+    workers: int = 1,
+    reuse_choices: bool = False,
+    keep_models: bool = False,
+) -> Run:
+    """Runs whole pipelines on random halves of the training split, then audit and report.
+
+    Args:
+        run: a run that is evaluated.
+        count: shadow pipelines, an even number from 8 up.
+        canaries: records planted as the worst case; 0: no canary arm.
+        workers: shadows at a time; they share the threads.
+        reuse_choices: shadows take over the run's snapshot and synthesis parameters.
+        keep_models: leave the shadows' networks in place.
+
+    Raises:
+        KRError: other shadows are there already, or the pool is too small to halve.
+    """
+    check_count(_whole("count", count, 0))
+    _check_shadows(count, canaries, workers, reuse_choices)
+    from knowledge_recycling import pipeline, shadow_runs
+
+    run_dir = open_run(run)
+    config = Config.load(run_dir.path / "config.yaml")
+    shadow_runs.run(
+        run_dir,
+        config,
+        count,
+        workers=workers,
+        reuse_choices=reuse_choices,
+        keep_models=keep_models,
+        canaries=canaries,
+    )
+    pipeline.run(config, run_dir)
+    return run_dir
+
+
+@_foreseen()
+def stage(run: AnyRun, name: str) -> Run:
+    """Runs one stage of a run; those that it is made from must be done.
+
+    Raises:
+        KRError: there is no such run or stage, or what the stage is made from is not there.
+    """
+    _check_name("stage", name, NAMES)
+    from knowledge_recycling import pipeline
+
+    run_dir = open_run(run)
+    pipeline.run_stage(name, Config.load(run_dir.path / "config.yaml"), run_dir)
+    return run_dir
+
+
+def audit(run: AnyRun) -> AuditResult:
+    """Runs the stage `audit` of a run; returns its result. For scores see `audit_scores`."""
+    return stage(run, "audit").result("audit")
+
+
+def report(run: AnyRun) -> Path:
+    """Writes the report of a run anew; returns the path of report.html."""
+    return stage(run, "report").path / "report" / "report.html"
+
+
+def open_run(run: AnyRun) -> Run:
+    """A run that is there already.
+
+    Raises:
+        KRError: there is no run.
+    """
+    return run if isinstance(run, Run) else Run(RunDir.existing(_path(run, "run")).path)
+
+
+def student(run: AnyRun) -> nn.Module:
     """The Student, in eval mode on the CPU: images (n, c, h, w) in -1..1 to logits (n, C).
 
-    Class names are in `run.split().class_names`.
+    Class names are in `open_run(run).split().class_names`.
+
+    Raises:
+        KRError: there is no run, or its Student is not trained.
     """
-    run.result("distillation")
-    return classifiers.load(run.path / "distillation" / "network")
+    from knowledge_recycling import classifiers
+
+    run_dir = open_run(run)
+    run_dir.result("distillation")
+    return classifiers.load(run_dir.path / "distillation" / "network")
 
 
-def predictions(run: RunDir) -> dict[str, Any]:
-    """Labels (n,) and logits (n, C) of `teacher` and `student` on test. They are private."""
-    with np.load(run.path / "evaluation" / "predictions.npz", allow_pickle=False) as arrays:
+def predictions(run: AnyRun) -> dict[str, np.ndarray]:
+    """Labels (n,) and logits (n, C) of `teacher` and `student` on test. They are private.
+
+    Raises:
+        KRError: there is no run, or it is not evaluated.
+    """
+    run_dir = open_run(run)
+    run_dir.result("evaluation")
+    with np.load(run_dir.path / "evaluation" / "predictions.npz", allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def _shown(value: Any) -> str:
+    """A short text or a number as it is; of anything else the type alone, for it may be private."""
+    if isinstance(value, str | int | float) and len(str(value)) <= 100:
+        return printable(repr(value))
+    return f"an object of type {type(value).__name__}"
+
+
+def _path(value: Any, name: str) -> Path:
+    return value.path if isinstance(value, RunDir) else Path(_path_text(value, name, "a path"))
+
+
+def _path_text(value: Any, name: str, expected: str) -> str:
+    # Not by way of Path, which makes `digits` of `./digits`.
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(text, str) and text:
+        return text
+    if text == "":
+        raise KRError(f"{name}: is empty; expected {expected}")
+    hint = "; a Config goes to config=" if isinstance(value, Config) else ""
+    raise KRError(f"{name}: expected {expected}, found {_shown(value)}{hint}")
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise KRError(f"{name}: expected a whole number from {least} up, found {_shown(value)}")
+    return int(value)
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise KRError(f"{name}: expected text, found {_shown(value)}")
+
+
+def _check_name(name: str, value: Any, known: Sequence[str]) -> None:
+    if isinstance(value, str) and value in known:
+        return
+    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise KRError(f"{name}: {_shown(value)} is not one of {', '.join(known)}{hint}")
+
+
+def _check_shadows(shadows: Any, canaries: Any, workers: Any, reuse_choices: bool) -> None:
+    if _whole("shadows", shadows, 0):
+        check_count(shadows)
+    elif _whole("canaries", canaries, 0) or reuse_choices:
+        what = "canaries" if canaries else "reuse_choices"
+        raise KRError(f"{what}: is for shadows; ask for them too, 16 say")
+    _whole("canaries", canaries, 0)
+    _whole("workers", workers, 1)
+
+
+def _arrays(data: Any) -> dict[str, np.ndarray]:
+    """What `source.npz` is to hold; empty where `run` was given a name or a path."""
+    if not isinstance(data, tuple | list):
+        return {}
+    if len(data) not in (2, 3):
+        raise KRError(f"data: expected {DATA}; found {len(data)} elements")
+    arrays = [_array(name, value) for name, value in zip(ARRAYS, data, strict=False)]
+    if arrays[0].ndim <= 2 and arrays[1].ndim >= 3:
+        raise KRError("data: the order is (images, labels); here the labels come first")
+    from knowledge_recycling.data import validated
+
+    return validated(*arrays)
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    # Whatever NumPy and torch say of an array they may quote, so none of it is passed on.
+    with contextlib.suppress(ValueError, TypeError, RuntimeError):
+        return np.asarray(value)
+    same = ", all images of one height and width" if name == "images" else ""
+    raise KRError(f"data: the {name} are no array; give a NumPy array on the CPU{same}")
+
+
+def _check_kept(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuses arrays that a run was not made from; its copy of the others may be the only one."""
+    kept = folder / KEPT
+    if kept.exists() and not _holds(kept, arrays):
+        raise KRError(
+            f"{kept}: holds other images or labels than those given. Give another directory for "
+            "the new ones; nothing was changed."
+        )
+    if not kept.exists() and (folder / "config.yaml").exists():
+        raise KRError(
+            f"{folder}: this run was not made from arrays; give the data that it was made from, "
+            "or another directory"
+        )
+
+
+def _holds(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as there:
+            return set(there.files) == set(arrays) and all(
+                np.array_equal(there[name], arrays[name]) for name in arrays
+            )
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return False

@@ -1,37 +1,69 @@
-"""The command `kr`: it parses, calls the pipeline, and prints; no logic."""
+"""The command `kr`: it parses, calls the package's Python functions, and prints; no logic.
+
+Nothing heavy is imported before a command needs it, so that `kr --help` answers at once.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
-from knowledge_recycling import auditing, pipeline, reporting
-from knowledge_recycling import shadows as shadow_runs
-from knowledge_recycling.auditing import gate
-from knowledge_recycling.config import Config
-from knowledge_recycling.errors import KRError
-from knowledge_recycling.storage.run_dir import RunDir
+import knowledge_recycling as kr
+from knowledge_recycling.errors import KRError, printable
+from knowledge_recycling.stages import NAMES
+
+if TYPE_CHECKING:
+    from knowledge_recycling.auditing.figures import Figures
+
+INTERRUPTED = 130
+GATE_SHUT = 3
+
+
+class Commands(TyperGroup):
+    """The commands; whatever is foreseen ends in a sentence instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command: exit status 2 after a `KRError`, 130 after Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KRError as error:
+            _complain(f"error: {error}")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            _complain("stopped; run the same command again to go on")
+            raise typer.Exit(INTERRUPTED) from None
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Knowledge Recycling: a classifier that never saw the private images.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
+Existing = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="stage.field=value; may be given often.")
 ]
-Preset = Annotated[str | None, typer.Option(help="demo, fast (default) or paper.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="demo, fast (default) or paper.", autocompletion=lambda: ["demo", "fast", "paper"]
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="All randomness comes from it.")]
 Device = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
 File = Annotated[Path | None, typer.Option("--config", help="YAML file, as in a run directory.")]
+Until = Annotated[str, typer.Option(help="Last stage to run.", autocompletion=lambda: list(NAMES))]
 SkipBroken = Annotated[bool, typer.Option(help="Leave out images that cannot be decoded.")]
 ShowReal = Annotated[bool, typer.Option(help="Real images in the report: it is then private.")]
 
@@ -45,6 +77,24 @@ ReuseChoices = Annotated[
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        import importlib.metadata
+
+        typer.echo(f"kr {importlib.metadata.version('knowledge-recycling')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print it.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Knowledge Recycling: a classifier that never saw the private images."""
+
+
 @app.command()
 def run(
     data: Annotated[str, typer.Argument(help="digits, a path, or a MedMNIST name.")],
@@ -54,7 +104,7 @@ def run(
     device: Device = None,
     settings: Settings = None,
     config: File = None,
-    until: Annotated[str, typer.Option(help="Last stage to run.")] = pipeline.NAMES[-1],
+    until: Until = NAMES[-1],
     fork: Annotated[
         Path | None, typer.Option(help="Take what stays valid of the run -o to this new one.")
     ] = None,
@@ -67,34 +117,35 @@ def run(
     canaries: Canaries = 0,
 ) -> None:
     """Runs all stages on DATA; the same command again goes on where it was stopped."""
-    flags = [*(settings or [])]
-    flags += [f"runtime.device={device}"] if device else []
-    flags += ["data.skip_broken=true"] if skip_broken else []
-    flags += ["report.show_real=true"] if show_real else []
-    resolved = Config.resolve(data, preset=preset, file=config, settings=flags, seed=seed)
-    if until not in pipeline.NAMES:
-        raise KRError(f"--until {until}: not a stage; one of {', '.join(pipeline.NAMES)}")
+    configured: dict[str, Any] = {
+        "preset": preset,
+        "seed": seed,
+        "device": device,
+        "settings": settings or (),
+        "config": config,
+        "skip_broken": skip_broken,
+        "show_real": show_real,
+    }
     if dry_run:
-        typer.echo(resolved.dump(), nl=False)
+        typer.echo(kr.configuration(data, **configured).dump(), nl=False)
         return
-    run_dir = RunDir.existing(out).fork(fork) if fork else RunDir(out)
-    if shadows:
-        pipeline.run(resolved, run_dir, "evaluation")
-        shadow_runs.run(
-            run_dir,
-            resolved,
-            shadows,
-            workers=workers,
-            reuse_choices=reuse_choices,
-            canaries=canaries,
-        )
-    pipeline.run(resolved, run_dir, until)
-    _show(run_dir)
+    done = kr.run(
+        data,
+        out,
+        until=until,
+        fork=fork,
+        shadows=shadows,
+        workers=workers,
+        reuse_choices=reuse_choices,
+        canaries=canaries,
+        **configured,
+    )
+    _show(done)
 
 
 @app.command()
 def shadows(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    run: Existing,
     count: Count = 16,
     workers: Workers = 1,
     reuse_choices: ReuseChoices = False,
@@ -102,28 +153,24 @@ def shadows(
     keep_models: Annotated[bool, typer.Option(help="Leave the shadows' networks.")] = False,
 ) -> None:
     """Runs whole pipelines on random halves of the training split, then audit and report."""
-    run_dir = RunDir.existing(run)
-    config = Config.load(run_dir.path / "config.yaml")
-    shadow_runs.run(
-        run_dir,
-        config,
+    done = kr.shadows(
+        run,
         count,
         workers=workers,
         reuse_choices=reuse_choices,
         keep_models=keep_models,
         canaries=canaries,
     )
-    pipeline.run(config, run_dir)
-    _show(run_dir)
+    _show(done)
 
 
 def _stage_command(name: str) -> None:
     @app.command(name, help=f"Runs the stage `{name}` of a run made by `kr run`.")
-    def command(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
-        _advance(name, run)
+    def command(run: Existing) -> None:
+        kr.stage(run, name)
 
 
-for _name in pipeline.NAMES:
+for _name in NAMES:
     if _name != "audit":
         _stage_command(_name)
 
@@ -142,62 +189,92 @@ def audit(
     ] = None,
 ) -> None:
     """Runs the stage `audit` of a run, or audits anybody's attack scores (higher = member)."""
+    from knowledge_recycling.auditing import audit_file, gate
+
     if (run is None) == (scores is None):
         raise KRError("give either a run directory or --scores FILE.npz")
-    if run is not None:
-        result = _advance("audit", run)
-        attacks = {role: target["attacks"] for role, target in result["targets"].items()}
+    if scores is not None:
+        if fail_above:
+            raise KRError("--fail-above is for runs: a file of scores has no Student")
+        figures = audit_file(scores)
+        tree, attacks = asdict(figures), {scores.name: figures.attacks}
     else:
-        assert scores is not None
-        result = auditing.audit_file(scores)
-        attacks = {scores.name: result["attacks"]}
+        assert run is not None
+        result = kr.audit(run)
+        tree = result.tree()
+        attacks = {channel: target.attacks for channel, target in result.targets.items()}
     if as_json:
-        typer.echo(json.dumps(result, indent=1))
+        typer.echo(json.dumps(tree, indent=1))
     else:
         _show_attacks(attacks)
-    if run is not None and fail_above and gate.exceeds(result["targets"], fail_above):
-        Console(stderr=True).print(f"release gate shut: the Student is above {fail_above}")
-        raise typer.Exit(3)
+    if fail_above and gate.exceeds(result.targets, fail_above):
+        _complain(f"release gate shut: the Student is above {fail_above}")
+        raise typer.Exit(GATE_SHUT)
 
 
-def _advance(name: str, run: Path) -> dict[str, Any]:
-    run_dir = RunDir.existing(run)
-    pipeline.run_stage(name, Config.load(run_dir.path / "config.yaml"), run_dir)
-    return run_dir.result(name).tree()
+@app.command()
+def schema() -> None:
+    """Prints the JSON Schema of split.json and of every result.json, by file."""
+    from knowledge_recycling import results
+
+    typer.echo(json.dumps(results.schema(), indent=1))
 
 
-def _show_attacks(attacks: dict[str, dict[str, Any]]) -> None:
+@app.command()
+def doctor() -> None:
+    """Says what this machine offers and what is missing; exit status 1 if it is needed."""
+    findings = kr.doctor()
+    table = _table("", "", "")
+    for finding in findings:
+        mark = "MISSING" if finding.missing else ""
+        table.add_row(mark, printable(finding.what), printable(finding.found))
+    table.show_header = False
+    _console().print(table)
+    if any(finding.missing for finding in findings):
+        raise typer.Exit(1)
+
+
+def _console(stderr: bool = False) -> Console:
+    """Prints names as they are: neither as markup nor as emoji."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def _complain(message: str) -> None:
+    _console(stderr=True).print(printable(message, keep="\n"), style="bold red", soft_wrap=True)
+
+
+def _table(*headings: str) -> Table:
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, overflow="fold")  # a name is broken, never cut
+    return table
+
+
+def _show_attacks(attacks: Mapping[str, Mapping[str, Figures]]) -> None:
     """Prints AUC and TPR at 1% FPR of each attack on each target, with 95% intervals."""
-    table = Table("target", "attack", "AUC", "TPR at 1% FPR")
+    table = _table("target", "attack", "AUC", "TPR at 1% FPR")
     for target, found in attacks.items():
         for name, figures in found.items():
-            cells = (figures["auc"], figures["tpr_at_fpr"]["0.01"])
-            texts = (f"{c['value']:.3f} ({c['low']:.3f} to {c['high']:.3f})" for c in cells)
-            table.add_row(target, name, *texts)
-    Console().print(table)
+            cells = (figures.auc, figures.tpr_at_fpr["0.01"])
+            texts = (f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f})" if c else "" for c in cells)
+            table.add_row(printable(target), name, *texts)
+    _console().print(table)
     typer.echo("An audit gives lower bounds: what it does not find is not found at this power.")
 
 
-def _show(run_dir: RunDir) -> None:
+def _show(run: kr.Run) -> None:
     """Prints the result table and where the report is."""
-    console = Console()
-    rows = reporting.summary(run_dir.path)
+    rows = run.summary()
     if rows:
-        table = Table("on test", "Teacher", "Student", "difference")
+        table = _table("on test", "Teacher", "Student", "difference")
         for row in rows:
-            table.add_row(*row)
-        console.print(table)
-    report = run_dir.path / "report" / "report.html"
+            table.add_row(*map(printable, row))
+        _console().print(table)
+    report = run.path / "report" / "report.html"
     if report.exists():
-        console.print(f"Report: {report.resolve()}", soft_wrap=True)
+        typer.echo(f"Report: {printable(report.resolve())}")
 
 
 def main() -> None:
-    """Entry point: a `KRError` is printed without a traceback and exits with 2."""
-    try:
-        app()
-    except KRError as error:
-        Console(stderr=True).print(
-            f"error: {error}", style="bold red", markup=False, soft_wrap=True
-        )
-        raise SystemExit(2) from None
+    """Entry point of `kr`."""
+    app()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from knowledge_recycling.errors import KRError
 
@@ -23,7 +23,9 @@ NOT_IDENTITY = ("runtime.", "data.source", "data.groups", "data.canaries")
 class Section(BaseModel):
     """One stage's fields: immutable, and closed to unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Data(Section):
@@ -73,9 +75,10 @@ class Teacher(Classifier):
 
 
 class Generator(Section):
-    """Stage 2: the class-conditional Generator G(z, y)."""
+    """Stage 2: the class-conditional Generator G(z, y); what every method reads."""
 
-    method: Literal["latent", "biggan", "r3gan"] = "latent"
+    method: str
+    """`latent`, `biggan` or `r3gan`; each has fields of its own below."""
     width: int = Field(16, ge=4)
     """Channels at the finest grid; coarser grids double them."""
     steps: int = Field(1500, ge=1)
@@ -86,29 +89,70 @@ class Generator(Section):
     """Averaged weights kept along training, evenly spaced over its second half."""
     averaging: float = Field(0.995, ge=0, lt=1)
     """Decay of the exponential average of the weights."""
+
+
+class Latent(Generator):
+    """An autoencoder, and a mixture of Gaussians per class on its latents."""
+
+    method: Literal["latent"]
     latent_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field((8, 16), min_length=1)
-    """latent: channels of the latent grid; one Generator for each number, mixed as one source."""
+    """Channels of the latent grid; one Generator for each number, mixed as one source."""
     feature_weight: float = Field(1.0, ge=0)
-    """latent: weight of the loss on the Teacher's features."""
+    """Weight of the loss on the Teacher's features."""
     texture_weight: float = Field(2.0, ge=0)
-    """latent: weight of the loss on each feature map's mean and standard deviation."""
+    """Weight of the loss on each feature map's mean and standard deviation."""
     adversary_weight: float = Field(0.1, ge=0)
-    """latent: weight of the adversary that judges patches."""
+    """Weight of the adversary that judges patches."""
     kl_weight: float = Field(1e-2, ge=0)
-    """latent: weight of the Kullback-Leibler term."""
+    """Weight of the Kullback-Leibler term."""
     component_images: int = Field(100, ge=1)
-    """latent: a class has one Gaussian for each so many images, 32 at most."""
+    """A class has one Gaussian for each so many images, 32 at most."""
+
+
+class Adversarial(Generator):
+    """What the two adversarial methods read."""
+
     latent_dim: int = Field(64, ge=2)
-    """biggan, r3gan: length of z."""
+    """Length of z."""
     discriminator_steps: int = Field(1, ge=1)
-    """biggan, r3gan: discriminator updates for each generator update."""
+    """Discriminator updates for each generator update."""
     augmentation: bool = True
-    """biggan, r3gan: differentiable augmentation (arXiv:2006.10738), for small sets."""
+    """Differentiable augmentation (arXiv:2006.10738), for small sets."""
+
+
+class BigGAN(Adversarial):
+    """BigGAN, arXiv:1809.11096."""
+
+    method: Literal["biggan"]
+
+
+class R3GAN(Adversarial):
+    """R3GAN, arXiv:2501.05441."""
+
+    method: Literal["r3gan"]
     penalty: float = Field(1.0, ge=0)
-    """r3gan: gamma, weight of the penalties R1 and R2 on the discriminator's squared gradient."""
+    """gamma, weight of the penalties R1 and R2 on the discriminator's squared gradient."""
     penalty_every: int = Field(1, ge=1)
-    """r3gan: discriminator updates from one with penalties to the next, which count that much more;
+    """Discriminator updates from one with penalties to the next, which count that much more;
     above 1 is faster, but the paper's proof of convergence no longer holds."""
+
+
+METHODS: dict[str, type[Generator]] = {"latent": Latent, "biggan": BigGAN, "r3gan": R3GAN}
+
+
+def _positive_range(ends: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < ends[0] <= ends[1]:
+        raise ValueError("takes two numbers, 0 < lowest <= highest")
+    return ends
+
+
+def _share_range(ends: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= ends[0] <= ends[1] <= 1:
+        raise ValueError("takes two numbers, 0 <= lowest <= highest <= 1")
+    return ends
+
+
+PositiveRange = Annotated[tuple[float, float], AfterValidator(_positive_range)]
 
 
 class Selection(Section):
@@ -131,11 +175,11 @@ class Tuning(Section):
     finalists: int = Field(1, ge=1)
     """Best trials that meet the default again, in longer probes with fresh seeds."""
     final_steps: int = Field(150, ge=1)
-    latent_std: tuple[float, float] = (0.8, 1.8)
+    latent_std: PositiveRange = (0.8, 1.8)
     """Range searched for the latent standard deviation s of z ~ N(0, s^2 I)."""
-    temperature: tuple[float, float] = (1.0, 4.0)
+    temperature: PositiveRange = (1.0, 4.0)
     """Range searched for the temperature of the soft labels."""
-    filter_threshold: tuple[float, float] = (0.0, 0.8)
+    filter_threshold: Annotated[tuple[float, float], AfterValidator(_share_range)] = (0.0, 0.8)
     """Range searched for the least Teacher confidence in the wanted class that keeps a sample."""
 
 
@@ -159,6 +203,9 @@ class Distillation(Classifier):
     feature_weight: float = Field(3.0, ge=0)
     """soft labels: weight of the squared distance between the Student's feature maps and the
     Teacher's; a Student of another network or width has none of their shape, and goes without."""
+    tiny_classes: Literal["leave_out", "keep"] = "leave_out"
+    """Whether classes of fewer images or patients than a Generator can hide among, see
+    `generators.tiny`, are among the synthetic images that are kept to be shown."""
     matched_maps: int = Field(2, ge=1)
     """How many of the feature maps are compared, from the image on. All of them bring the Student
     nearest to the Teacher, and the Teacher's memory of its members with it."""
@@ -201,10 +248,11 @@ class Config(Section):
     preset: Literal["demo", "fast", "paper"] = "fast"
     seed: int = Field(0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bfloat16 autocast where the hardware has it, else float32."""
+    """auto: bfloat16 autocast where a measurement at the run's start finds it faster than float32;
+    the run's precision.json says what was measured, and a resumed run keeps the decision."""
     data: Data = Data()
     teacher: Teacher = Teacher()
-    generator: Generator = Generator()
+    generator: Latent | BigGAN | R3GAN = Field(Latent(method="latent"), discriminator="method")
     selection: Selection = Selection()
     tuning: Tuning = Tuning()
     distillation: Distillation = Distillation()
@@ -213,13 +261,21 @@ class Config(Section):
     report: Report = Report()
     runtime: Runtime = Runtime()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_method(cls, tree: Any) -> Any:
+        section = tree.get("generator") if isinstance(tree, Mapping) else None
+        if isinstance(section, Mapping) and "method" not in section:
+            return {**tree, "generator": {"method": "latent", **section}}
+        return tree
+
     @classmethod
     def resolve(
         cls,
         source: str = "",
         *,
         preset: str | None = None,
-        file: Path | None = None,
+        file: Path | Config | None = None,
         settings: Sequence[str] = (),
         **fields: Any,
     ) -> Config:
@@ -228,9 +284,14 @@ class Config(Section):
         Args:
             source: what to train on, see `Data.source`; empty leaves it to the file.
             preset: `demo`, `fast` or `paper`; None takes the file's, else `fast`.
-            file: YAML file of the same shape as `config.yaml` in a run directory.
+            file: YAML file of the same shape as `config.yaml` in a run directory; or a `Config`,
+                of which the fields that were set count.
             settings: `stage.field=value` strings, the value in YAML.
             fields: top-level fields, such as `seed=1`; None means not given.
+
+        The Generator's method is the last one named. What preset and file say of other methods'
+        fields is left out where it is what the preset or the default says; anything else of
+        another method is refused.
 
         Raises:
             KRError: names the field, what it takes, and the nearest known name.
@@ -239,18 +300,24 @@ class Config(Section):
             >>> Config.resolve("digits", preset="demo", settings=["teacher.width=8"]).teacher.width
             8
         """
-        tree: dict[str, Any] = {}
-        from_file = _read_yaml(file) if file else {}
+        if isinstance(file, Config):
+            from_file = file.model_dump(mode="json", exclude_unset=True)
+        else:
+            from_file = _read_yaml(file) if file else {}
         name = preset or from_file.get("preset") or "fast"
-        if name not in PRESETS:
+        if str(name) not in PRESETS:
             raise KRError(f"preset: {name!r} is not one of {', '.join(PRESETS)}")
-        for layer in (PRESETS[name], from_file, {"preset": name}):
-            _merge(tree, layer)
+        given: dict[str, Any] = {"preset": name}
         if source:
-            _merge(tree, {"data": {"source": _lasting(source)}})
+            _merge(given, {"data": {"source": _absolute(source)}})
         for setting in settings:
-            _merge(tree, _parse_setting(setting))
-        _merge(tree, {key: value for key, value in fields.items() if value is not None})
+            _merge(given, _parse_setting(setting))
+        _merge(given, {key: value for key, value in fields.items() if value is not None})
+        method = next(filter(None, map(_method, (given, from_file, PRESETS[name]))), "latent")
+        tree: dict[str, Any] = {}
+        for layer in (PRESETS[name], from_file):
+            _merge(tree, _of_method(layer, method, from_file.get("preset", name)))
+        _merge(tree, given)
         return cls.parse(tree)
 
     @classmethod
@@ -268,17 +335,36 @@ class Config(Section):
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """Reads a YAML file written by `dump`."""
-        return cls.parse(_read_yaml(path))
+        """Reads a YAML file written by `dump`, now or when it held the fields of all methods.
+
+        Raises:
+            KRError: the file cannot be read, or a field of another method than the Generator's
+                says neither what the default says nor what the preset says.
+        """
+        tree = _read_yaml(path)
+        return cls.parse(_of_method(tree, _method(tree) or "latent", tree.get("preset", "fast")))
 
     def dump(self) -> str:
         """The whole configuration as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
+    def changed(self, section: str) -> dict[str, Any]:
+        """The fields of a section that differ from their defaults, and the Generator's method.
+
+        Example:
+            >>> Config.resolve("digits", settings=["generator.steps=9"]).changed("generator")
+            {'method': 'latent', 'steps': 9}
+        """
+        fields: dict[str, Any] = getattr(self, section).model_dump(
+            mode="json", exclude_defaults=True
+        )
+        return fields
+
     def differences(self, other: Config) -> list[str]:
         """Names the fields in which two configurations differ.
 
-        `runtime` is left aside, and where the data lie, for their hash tells them apart.
+        `runtime` is left aside, and where the data lie, for their hash tells them apart. Of two
+        methods of the Generator only the fields that both have are compared.
 
         Example:
             >>> Config(seed=1).differences(Config(seed=2))
@@ -286,13 +372,48 @@ class Config(Section):
         """
         mine, theirs = (_flatten(c.model_dump(mode="json")) for c in (self, other))
         return [
-            f"{name}: {mine.get(name)} here, {theirs.get(name)} there"
+            f"{name}: {mine[name]} here, {theirs[name]} there"
             for name in mine
-            if mine[name] != theirs.get(name) and not name.startswith(NOT_IDENTITY)
+            if name in theirs and mine[name] != theirs[name] and not name.startswith(NOT_IDENTITY)
         ]
 
 
-def _lasting(source: str) -> str:
+def _method(tree: Mapping[str, Any]) -> Any:
+    section = tree.get("generator")
+    return section.get("method") if isinstance(section, Mapping) else None
+
+
+def _of_method(tree: Mapping[str, Any], method: Any, preset: Any) -> Mapping[str, Any]:
+    """A tree without other methods' fields that say what the default or the preset says."""
+    section = tree.get("generator")
+    if not isinstance(section, Mapping) or str(method) not in METHODS:
+        return tree
+    of_preset = PRESETS.get(str(preset), {}).get("generator", {})
+
+    def said_before(name: str, value: Any) -> bool:
+        values = [of_preset[name]] if name in of_preset else []
+        values += [METHODS[m].model_fields[name].default for m in methods_with(name)]
+        return name not in METHODS[method].model_fields and _plain(value) in map(_plain, values)
+
+    return {**tree, "generator": {k: v for k, v in section.items() if not said_before(k, v)}}
+
+
+def methods_with(field: str) -> list[str]:
+    """The Generator's methods that have a field.
+
+    Example:
+        >>> methods_with("latent_dim")
+        ['biggan', 'r3gan']
+    """
+    return [name for name, section in METHODS.items() if field in section.model_fields]
+
+
+def _plain(value: Any) -> Any:
+    """As YAML gives it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _absolute(source: str) -> str:
     """A path that stays right in another working directory; names such as `digits` as they are."""
     path = Path(source)
     # abspath, not resolve: a link keeps the name that the user knows.
@@ -343,10 +464,17 @@ def _parse_setting(setting: str) -> dict[str, Any]:
 def _explain(model: type[BaseModel], item: Any) -> str:
     """One line for one pydantic error: the field, what it takes, the nearest known name."""
     location = [str(part) for part in item["loc"]]
+    if item["type"] == "union_tag_invalid":
+        return f"generator.method: {item['ctx']['tag']!r} is not one of {', '.join(METHODS)}"
+    method = location.pop(1) if location[0] == "generator" and len(location) > 1 else None
     name = ".".join(location)
+    if item["type"] == "value_error":
+        return f"{name}: {item['ctx']['error']} (got {item['input']!r})"
     if item["type"] != "extra_forbidden":
         return f"{name}: {item['msg']} (got {item['input']!r})"
-    known = _fields_at(model, location[:-1])
+    if method and (others := methods_with(location[-1])):
+        return f"{name}: a field of {' and '.join(others)}, not of {method}"
+    known = list(METHODS[method].model_fields) if method else _fields_at(model, location[:-1])
     near = difflib.get_close_matches(location[-1], known, n=1)
     prefix = "".join(part + "." for part in location[:-1])
     hint = f"did you mean {prefix}{near[0]}?" if near else f"known here: {', '.join(known)}"

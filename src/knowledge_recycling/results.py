@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from knowledge_recycling.auditing.figures import CanaryArm, Control, Copies, Power, Target
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.estimate import Estimate
 from knowledge_recycling.storage.files import read_json
@@ -125,6 +126,8 @@ class GeneratorResult(Result):
     snapshots: tuple[int, ...]
     """Steps of the snapshots that were kept."""
     warning: str | None = None
+    tiny_classes: tuple[str, ...] = ()
+    """Classes of too few images or patients to be synthesised without copying them."""
 
 
 class Look(Record):
@@ -305,6 +308,30 @@ class EvaluationResult(Result):
     """None in a run that was evaluated before they existed."""
 
 
+class ShadowAudit(Record):
+    """What was audited by whole-pipeline shadows, its controls, and what is not of one channel."""
+
+    count: int
+    pool: int
+    """Records that were in or out by chance, canaries left aside."""
+    patients: int | None
+    """Of those records; None where patients are not known."""
+    reuse_choices: bool
+    """Whether the shadows took over the run's snapshot and parameters of synthesis."""
+    primary: str
+    """The attack that conclusions rest on."""
+    powered: bool
+    """Whether the primary attack finds the Teacher's leak and the control passed."""
+    control: Control
+    power: Power
+    copies: Copies
+    canary_count: int
+    canaries: dict[str, CanaryArm] | None
+    """By channel; None without canaries."""
+    seconds_per_shadow: tuple[float, ...]
+    threads_per_shadow: int
+
+
 class AuditResult(Result):
     """audit/result.json."""
 
@@ -315,8 +342,9 @@ class AuditResult(Result):
     """What the paper's protocol cannot tell."""
     members: int
     nonmembers: int
-    targets: dict[str, Any]
-    shadows: dict[str, Any] | None = None
+    targets: dict[str, Target]
+    """By release channel."""
+    shadows: ShadowAudit | None = None
 
     @model_validator(mode="before")
     @classmethod

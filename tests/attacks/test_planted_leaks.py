@@ -111,23 +111,23 @@ def test_planted_leaks_are_found(pool: tuple[Tensor, Tensor, np.ndarray], phi: P
     images, labels, membership = pool
     found = verdict(phi, membership, images, labels)
     assert found.powered
-    area = {c: t["attacks"][PRIMARY]["auc"] for c, t in found.targets.items()}
+    area = {c: t.attacks[PRIMARY].auc for c, t in found.targets.items()}
     for channel in ("teacher", "student", "synthetic"):
-        assert area[channel]["value"] > 0.95, channel
-    assert area["soft_labels"]["low"] > 0.55
+        assert area[channel].value > 0.95, channel
+    assert area["soft_labels"].low > 0.55
     # The class that was asked for says nothing of the Teacher.
-    assert area["hard_labels"]["low"] <= 0.5 <= area["hard_labels"]["high"]
-    assert area["rounded_labels"]["value"] < area["soft_labels"]["value"]
+    assert area["hard_labels"].low <= 0.5 <= area["hard_labels"].high
+    assert area["rounded_labels"].value < area["soft_labels"].value
 
 
 def test_copied_members_are_counted(pool: tuple[Tensor, Tensor, np.ndarray], phi: Phi) -> None:
     membership = pool[2]
     copied = copies(phi["synthetic"], phi["held_out"], membership)
-    assert copied["members"]["value"] == 1.0
-    assert copied["nonmembers"]["value"] < 0.6
+    assert copied.members.value == 1.0
+    assert copied.nonmembers.value < 0.6
     # Images near all records alike: non-members look copied as often as members.
     innocent = copies(phi["innocent"], phi["innocent_held_out"], membership)
-    assert innocent["excess"]["value"] == 0.0
+    assert innocent.excess.value == 0.0
 
 
 def test_shuffled_membership_finds_nothing(

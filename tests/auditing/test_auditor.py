@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,44 +34,46 @@ def simulated(leak: float, records: int = 120, pipelines: int = 8) -> tuple[np.n
 def test_audit_scores_has_the_published_shape() -> None:
     rng = np.random.default_rng(0)
     result = audit_scores(rng.normal(1, 1, 200), rng.normal(size=300), draws=100)
-    entry = result["attacks"]["scores"]
-    assert entry["auc"].keys() == {"value", "low", "high"}
-    assert entry["tpr_at_fpr"]["0.01"].keys() == {"value", "low", "high"}
-    assert entry["tpr_at_fpr"]["0.001"] is None
-    assert entry["epsilon"].keys() >= {"value", "low", "high", "delta"}
-    json.loads(json.dumps(result, allow_nan=False))
+    entry = result.attacks["scores"]
+    assert entry.tpr_at_fpr["0.001"] is None
+    tree = json.loads(json.dumps(asdict(result), allow_nan=False))["attacks"]["scores"]
+    assert tree["auc"].keys() == tree["tpr_at_fpr"]["0.01"].keys() == {"value", "low", "high"}
+    assert tree["epsilon"].keys() >= {"value", "low", "high", "delta"}
 
 
 @pytest.mark.parametrize(("size", "given"), [(9_999, False), (10_000, True)])
 def test_low_fpr_needs_ten_thousand_non_members(size: int, given: bool) -> None:
     rng = np.random.default_rng(0)
-    entry = audit_scores(rng.normal(size=50), rng.normal(size=size), draws=20)["attacks"]["scores"]
-    assert (entry["tpr_at_fpr"]["0.001"] is not None) == given
+    entry = audit_scores(rng.normal(size=50), rng.normal(size=size), draws=20).attacks["scores"]
+    assert (entry.tpr_at_fpr["0.001"] is not None) == given
 
 
 def test_low_fpr_of_signals_counts_pooled_trials() -> None:
     phi, member = simulated(0.0, records=2500)
     found = audit_signals(phi, member, attacks=["threshold"], draws=20)
-    assert found["attacks"]["threshold"]["tpr_at_fpr"]["0.001"] is not None
+    assert found.attacks["threshold"].tpr_at_fpr["0.001"] is not None
 
 
 def test_a_planted_leak_is_found_by_every_attack() -> None:
     result = audit_signals(*simulated(8.0), draws=100)
-    assert result["attacks"].keys() == ATTACKS.keys()
-    assert "groups" not in result
-    for name, entry in result["attacks"].items():
+    assert result.attacks.keys() == ATTACKS.keys()
+    assert result.groups is None
+    for name, entry in result.attacks.items():
         least = 0.75 if name == "rmia_offline" else 0.93
-        assert entry["auc"]["low"] > least, name
-    json.loads(json.dumps(result, allow_nan=False))
+        assert entry.auc.low > least, name
+    json.loads(json.dumps(asdict(result), allow_nan=False))
 
 
 def test_shuffled_membership_contains_chance() -> None:
     phi, member = simulated(8.0)
     shuffled = member[:, np.random.default_rng(5).permutation(120)]
-    for name, entry in audit_signals(phi, shuffled, draws=200)["attacks"].items():
-        assert entry["auc"]["low"] < 0.5 < entry["auc"]["high"], name
-        assert entry["tpr_at_fpr"]["0.01"]["low"] <= 0.01, name
-        assert entry["epsilon"]["low"] < 0.5, name
+    for name, entry in audit_signals(phi, shuffled, draws=200).attacks.items():
+        assert entry.auc.low < 0.5 < entry.auc.high, name
+        rate, epsilon = entry.tpr_at_fpr["0.01"], entry.epsilon
+        assert rate is not None, name
+        assert rate.low <= 0.01, name
+        assert epsilon is not None, name
+        assert epsilon.low < 0.5, name
 
 
 def test_signal_scores_are_the_attacks_and_take_pairs() -> None:
@@ -93,9 +96,10 @@ def test_groups_are_audited_as_whole_patients() -> None:
         attacks=["lira_online"],
         draws=100,
     )
-    records, patients = (result[k]["lira_online"]["auc"] for k in ("attacks", "groups"))
+    assert result.groups is not None
+    records, patients = (k["lira_online"].auc for k in (result.attacks, result.groups))
     # A patient's mean over three records has less noise than a record.
-    assert patients["value"] > records["value"] > 0.5
+    assert patients.value > records.value > 0.5
 
 
 def test_group_means() -> None:
@@ -111,12 +115,12 @@ def test_the_threshold_of_one_target_never_reads_the_target() -> None:
     moved = scores.copy()
     moved[[2, 6]] += 1000
     second = audit_target(moved, member, 2)
-    assert second["tpr"]["value"] == second["fpr"]["value"] == 1.0
+    assert second.tpr.value == second.fpr.value == 1.0
     shadows = [0, 1, 3, 4, 5, 7]
     reference = np.sort(scores[shadows][~member[shadows]])[::-1]
     threshold = reference[int(0.01 * reference.size)]
-    assert first["tpr"]["value"] == (scores[2][member[2]] > threshold).mean()
-    assert first["fpr"]["low"] <= 0.01 <= first["fpr"]["high"]
+    assert first.tpr.value == (scores[2][member[2]] > threshold).mean()
+    assert first.fpr.low <= 0.01 <= first.fpr.high
 
 
 def test_audit_file_reads_both_kinds(tmp_path: Path) -> None:
@@ -124,10 +128,10 @@ def test_audit_file_reads_both_kinds(tmp_path: Path) -> None:
     members, nonmembers = rng.normal(1, 1, 50), rng.normal(size=60)
     np.savez(tmp_path / "scores.npz", member_scores=members, nonmember_scores=nonmembers)
     found = audit_file(tmp_path / "scores.npz", draws=50)
-    assert found["attacks"]["scores"]["auc"]["value"] == auc(members, nonmembers)
+    assert found.attacks["scores"].auc.value == auc(members, nonmembers)
     phi, member = simulated(1.0)
     np.savez(tmp_path / "signals.npz", signals=phi.astype(np.float32), membership=member)
-    assert audit_file(tmp_path / "signals.npz", draws=50)["attacks"].keys() == ATTACKS.keys()
+    assert audit_file(tmp_path / "signals.npz", draws=50).attacks.keys() == ATTACKS.keys()
 
 
 def test_audit_file_names_the_file_in_errors(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from knowledge_recycling import config
 from knowledge_recycling.stages.generator import ADVERSARIAL
 
+SECTIONS: dict[str, type[config.Adversarial]] = {"biggan": config.BigGAN, "r3gan": config.R3GAN}
 MakeTraining = Callable[..., Any]
 
 
@@ -28,7 +29,7 @@ def training() -> MakeTraining:
     ) -> Any:
         settings = {"width": 4, "latent_dim": 6, "learning_rate": 1e-3, **fields}
         return ADVERSARIAL[method](
-            config.Generator.model_validate({"method": method, **settings}),
+            SECTIONS[method].model_validate({"method": method, **settings}),
             channels=channels,
             classes=classes,
             size=size,

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from knowledge_recycling import generators
-from knowledge_recycling.config import Generator as Config
+from knowledge_recycling.config import Latent as Config
 from knowledge_recycling.generators.latent import (
     LatentGenerator,
     LatentTraining,
@@ -31,7 +31,7 @@ def maps(x: Tensor) -> list[Tensor]:
 def training(size: int = 8, channels: int = 1) -> LatentTraining:
     torch.manual_seed(0)
     return LatentTraining(
-        Config(width=4),
+        Config(method="latent", width=4),
         channels=channels,
         latent_channels=2,
         classes=3,

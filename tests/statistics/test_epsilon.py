@@ -84,35 +84,35 @@ def test_one_run_epsilon_from_scores() -> None:
     rng = np.random.default_rng(0)
     member = rng.random(500) < 0.5
     found = one_run_epsilon(member + 0.01 * rng.random(500), member)
-    assert found["guesses"] <= found["canaries"] == 500
-    assert found["epsilon"] == pytest.approx(
-        one_run_bound(int(found["correct"]), int(found["guesses"]), 500, alpha=0.05 / 3)
+    assert found.guesses <= found.canaries == 500
+    assert found.epsilon == pytest.approx(
+        one_run_bound(found.correct, found.guesses, 500, alpha=0.05 / 3)
     )
-    assert found["epsilon"] > 3
-    assert one_run_epsilon(rng.random(500), rng.permutation(member))["epsilon"] < 0.5
-    assert one_run_epsilon([1.0], [True])["epsilon"] == 0.0
+    assert found.epsilon > 3
+    assert one_run_epsilon(rng.random(500), rng.permutation(member)).epsilon < 0.5
+    assert one_run_epsilon([1.0], [True]).epsilon == 0.0
 
 
 def test_power_statement_is_met_by_simulation() -> None:
     statement = power_statement(500, 1000, 0.01)
-    assert isinstance(statement["tpr"], float)
-    assert 0.01 < statement["tpr"] < 0.1
+    assert isinstance(statement.tpr, float)
+    assert 0.01 < statement.tpr < 0.1
     fpr_high = clopper_pearson(10, 1000).high
     rng = np.random.default_rng(0)
-    hits = rng.binomial(500, statement["tpr"], 1000)
+    hits = rng.binomial(500, statement.tpr, 1000)
     found = np.mean([clopper_pearson(int(k), 500).low > fpr_high for k in hits])
     # Three standard deviations of Binomial(1000, 0.8).
     assert found == pytest.approx(0.8, abs=0.038)
-    assert "would have been found with 80% power" in str(statement["text"])
-    larger = power_statement(50_000, 100_000, 0.01)["tpr"]
+    assert "would have been found with 80% power" in statement.text
+    larger = power_statement(50_000, 100_000, 0.01).tpr
     assert isinstance(larger, float)
-    assert larger < statement["tpr"]
+    assert larger < statement.tpr
 
 
 def test_power_statement_says_when_nothing_could_be_found() -> None:
     statement = power_statement(2, 3, 0.01)
-    assert statement["tpr"] is None
-    assert "no attack could have been found" in str(statement["text"])
+    assert statement.tpr is None
+    assert "no attack could have been found" in statement.text
 
 
 @pytest.mark.parametrize(

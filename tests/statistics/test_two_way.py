@@ -106,16 +106,13 @@ def test_rate_above_is_clopper_pearson_for_one_target() -> None:
 def test_epsilon_is_found_on_a_leak_and_zero_without() -> None:
     scores, member = trials(np.random.default_rng(1), 16, 400, 0.3, 8.0)
     leak = epsilon_estimate(scores, member)
-    assert leak["high"] is None
-    assert leak["low"] == leak["value"]
-    assert isinstance(leak["low"], float)
-    assert leak["low"] > 3.0
-    with_delta = epsilon_estimate(scores, member, delta=0.1)["low"]
-    assert isinstance(with_delta, float)
-    assert with_delta < leak["low"]
+    assert leak.high is None
+    assert leak.low == leak.value
+    assert leak.low > 3.0
+    with_delta = epsilon_estimate(scores, member, delta=0.1).low
+    assert with_delta < leak.low
     null, null_member = trials(np.random.default_rng(2), 16, 400, 0.3, 0.0)
-    low = epsilon_estimate(null, null_member)["low"]
-    assert isinstance(low, float)
+    low = epsilon_estimate(null, null_member).low
     assert low < 0.2
 
 
@@ -126,15 +123,14 @@ def test_epsilon_bound_holds_for_randomised_response() -> None:
         rng = np.random.default_rng(seed)
         member = rng.random((1, 400)) < 0.5
         told = member ^ (rng.random((1, 400)) > 1 / (1 + np.exp(-epsilon)))
-        low = epsilon_estimate(told + 0.0, member, seed=seed)["low"]
-        assert low is not None
+        low = epsilon_estimate(told + 0.0, member, seed=seed).low
         above += low > epsilon
     # At most 5%; three standard deviations of Binomial(200, 0.05) allow 19.
     assert above <= 19
 
 
 def test_epsilon_of_too_few_records_is_zero() -> None:
-    assert epsilon_estimate([[1.0, 0.0]], [[True, False]])["low"] == 0.0
+    assert epsilon_estimate([[1.0, 0.0]], [[True, False]]).low == 0.0
 
 
 @pytest.mark.parametrize(

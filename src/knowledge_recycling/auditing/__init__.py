@@ -11,10 +11,13 @@ from knowledge_recycling.auditing.auditor import (
     audit_target,
     signal_scores,
 )
+from knowledge_recycling.auditing.figures import Audit, Figures
 from knowledge_recycling.auditing.score_files import audit_file
 
 __all__ = [
     "ATTACKS",
+    "Audit",
+    "Figures",
     "audit_file",
     "audit_pooled",
     "audit_scores",

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from knowledge_recycling.attacks import lira, rmia, shrunken_t, student_t
 from knowledge_recycling.attacks.leave_pair_out import as_signals, complements
+from knowledge_recycling.auditing.figures import Audit, Figures, Single
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.epsilon import epsilon_estimate
 from knowledge_recycling.statistics.estimate import Floats, as_scores, group_codes
@@ -47,7 +48,7 @@ def audit_scores(
     delta: float = 0.0,
     draws: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Audit:
     """Figures of any attack on one target, from its scores.
 
     Args:
@@ -61,15 +62,14 @@ def audit_scores(
         seed: of the draws.
 
     Returns:
-        `{"attacks": {name: {"auc", "tpr_at_fpr": {"0.01", "0.001"}, "epsilon"}}}`, each with
-        `value`, `low` and `high`; "0.001" is None under 10,000 non-members.
+        The figures of the one attack; the TPR at 0.1% FPR is None under 10,000 non-members.
 
     Raises:
         KRError: as `statistics.auc_estimate`.
 
     Example:
         >>> result = audit_scores([2.0, 3.0, 4.0], [0.0, 1.0, 1.5])
-        >>> result["attacks"]["scores"]["auc"]["value"]
+        >>> result.attacks["scores"].auc.value
         1.0
     """
     sides = [as_scores(member_scores, "member_scores")]
@@ -80,23 +80,23 @@ def audit_scores(
         "draws": draws,
         "seed": seed,
     }
-    entry = {
-        "auc": auc_estimate(sides[0], sides[1], **options).as_dict(),
-        "tpr_at_fpr": {
-            text: tpr_at_fpr_estimate(sides[0], sides[1], fpr, **options).as_dict()
+    found = Figures(
+        auc=auc_estimate(sides[0], sides[1], **options),
+        tpr_at_fpr={
+            text: tpr_at_fpr_estimate(sides[0], sides[1], fpr, **options)
             if _enough(sides[1].size, fpr)
             else None
             for text, fpr in FPRS.items()
         },
-        "epsilon": epsilon_estimate(
+        epsilon=epsilon_estimate(
             np.concatenate(sides)[None],
             np.repeat([True, False], [side.size for side in sides])[None],
             groups=_joined(sides, member_groups, nonmember_groups),
             delta=delta,
             seed=seed,
         ),
-    }
-    return {"attacks": {name: entry}}
+    )
+    return Audit({name: found})
 
 
 def audit_signals(
@@ -109,7 +109,7 @@ def audit_signals(
     delta: float = 0.0,
     draws: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Audit:
     """Figures of every attack, each pipeline once the target, its complement left out.
 
     Args:
@@ -123,8 +123,8 @@ def audit_signals(
         seed: of the draws.
 
     Returns:
-        `{"attacks": {name: ...}}` in the shape of `audit_scores`, over all records; with groups
-        also `"groups"`, the same for whole patients, whose score is the mean over their records.
+        The figures over all records; with groups also those of whole patients, whose score is the
+        mean over their records.
 
     Raises:
         KRError: shapes or values that do not fit, an unknown attack, or a patient of whom a
@@ -142,7 +142,7 @@ def audit_pooled(
     delta: float = 0.0,
     draws: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Audit:
     """Figures of leave-pair-out scores (K, N) by attack; arguments and result of `audit_signals`.
 
     Raises:
@@ -150,19 +150,17 @@ def audit_pooled(
     """
     member = np.asarray(membership, dtype=bool)
     options: dict[str, Any] = {"delta": delta, "draws": draws, "seed": seed}
-    result = {
-        "attacks": {
-            name: _pooled(values, member, groups=groups, **options)
-            for name, values in scores.items()
-        }
+    records = {
+        name: _pooled(values, member, groups=groups, **options) for name, values in scores.items()
     }
-    if groups is not None:
-        whole = _group_membership(member, groups)
-        result["groups"] = {
-            name: _pooled(group_means(values, groups), whole, groups=None, **options)
-            for name, values in scores.items()
-        }
-    return result
+    if groups is None:
+        return Audit(records)
+    whole = _group_membership(member, groups)
+    patients = {
+        name: _pooled(group_means(values, groups), whole, groups=None, **options)
+        for name, values in scores.items()
+    }
+    return Audit(records, patients)
 
 
 def signal_scores(
@@ -193,7 +191,7 @@ def audit_target(
     pairs: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     fpr: float = 0.01,
-) -> dict[str, dict[str, float]]:
+) -> Single:
     """One pipeline's TPR and FPR at a threshold fixed on its shadows, with exact intervals.
 
     The threshold is the lowest that at most `fpr` of the shadows' non-member scores reach. Its
@@ -208,7 +206,7 @@ def audit_target(
         fpr: wanted false-positive rate, in (0, 1).
 
     Returns:
-        `tpr` and `fpr`, each with `value`, `low` and `high` (Clopper-Pearson).
+        Both rates, with Clopper-Pearson intervals.
 
     Raises:
         KRError: shapes or values that do not fit.
@@ -221,10 +219,7 @@ def audit_target(
     threshold = float(np.nextafter(reference[allowed], np.inf))
     row = slice(target, target + 1)
     own = Trials(trials.scores[row], trials.member[row], trials.cluster)
-    return {
-        "tpr": rate_above(own, threshold, True).as_dict(),
-        "fpr": rate_above(own, threshold, False).as_dict(),
-    }
+    return Single(rate_above(own, threshold, True), rate_above(own, threshold, False))
 
 
 def group_means(scores: Floats, groups: ArrayLike) -> Floats:
@@ -241,18 +236,18 @@ def _pooled(
     delta: float,
     draws: int,
     seed: int,
-) -> dict[str, Any]:
+) -> Figures:
     nonmembers = int((~member).sum())
     fprs = {text: fpr for text, fpr in FPRS.items() if _enough(nonmembers, fpr)}
     area, rates = pooled_estimates(
         scores, member, fprs=tuple(fprs.values()), groups=groups, draws=draws, seed=seed
     )
-    found = {text: rates[fpr].as_dict() for text, fpr in fprs.items()}
-    return {
-        "auc": area.as_dict(),
-        "tpr_at_fpr": {text: found.get(text) for text in FPRS},
-        "epsilon": epsilon_estimate(scores, member, groups=groups, delta=delta, seed=seed),
-    }
+    found = {text: rates[fpr] for text, fpr in fprs.items()}
+    return Figures(
+        auc=area,
+        tpr_at_fpr={text: found.get(text) for text in FPRS},
+        epsilon=epsilon_estimate(scores, member, groups=groups, delta=delta, seed=seed),
+    )
 
 
 def _enough(nonmembers: int, fpr: float) -> bool:

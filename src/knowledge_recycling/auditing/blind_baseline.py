@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
+from knowledge_recycling.auditing.figures import Control
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.statistics.estimate import Floats, group_codes
+from knowledge_recycling.statistics.estimate import Estimate, Floats, group_codes
 
 Bools = NDArray[np.bool_]
 LEVEL = 0.99
@@ -27,7 +26,7 @@ def blind_baseline(
     folds: int = 5,
     draws: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Control:
     """The control: can a classifier that never saw the target tell members from non-members?
 
     Cross-validated ridge regression on the records alone (Das et al., arXiv:2406.16201). If it
@@ -45,8 +44,8 @@ def blind_baseline(
         seed: of folds and draws.
 
     Returns:
-        `auc` with `value`, the mean over the halves less the bias that chance shows, and `low`
-        and `high`, the value less the middle 99% of chance; and `passed`: whether 0.5 lies within.
+        The AUC: its value is the mean over the halves less the bias that chance shows, its ends
+        are the value less the middle 99% of chance.
 
     Raises:
         KRError: shapes that do not fit, or too few records (patients) of a side for the folds.
@@ -72,7 +71,7 @@ def blind_baseline(
     value = float(areas[: len(member)].mean() - bias)
     below, above = np.quantile(chance - chance.mean(), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = float(value - above), float(value - below)
-    return {"auc": {"value": value, "low": low, "high": high}, "passed": low <= 0.5 <= high}
+    return Control(Estimate(value, low, high), passed=low <= 0.5 <= high)
 
 
 def _redrawn(

@@ -12,6 +12,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from knowledge_recycling.auditing.auditor import audit_scores, audit_signals
+from knowledge_recycling.auditing.figures import Audit
 from knowledge_recycling.errors import KRError
 
 _FILES = (
@@ -65,7 +66,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def audit_file(path: Path, *, draws: int = 1000, seed: int = 0) -> dict[str, Any]:
+def audit_file(path: Path, *, draws: int = 1000, seed: int = 0) -> Audit:
     """Audits an npz file of scores or signals: `load_scores`, then the fitting function.
 
     Raises:

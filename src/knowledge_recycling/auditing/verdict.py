@@ -7,13 +7,14 @@ blind baseline is the negative one: members must look like non-members to who ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from knowledge_recycling.auditing import auditor
 from knowledge_recycling.auditing.blind_baseline import blind_baseline
+from knowledge_recycling.auditing.figures import CanaryArm, Control, Copies, Figures, Power, Target
 from knowledge_recycling.statistics.binomial import power_statement
 from knowledge_recycling.statistics.epsilon import one_run_epsilon
 from knowledge_recycling.statistics.rates import mean_interval, roc_curve
@@ -49,13 +50,12 @@ FIRST = 0
 class Verdict:
     """What the shadows say; `exposed` is private."""
 
-    targets: dict[str, Any]
-    """channel -> {"attacks": {name: figures}}, and "groups" where patients are known."""
-    control: dict[str, Any]
-    """Blind baseline: `auc` and `passed`."""
+    targets: dict[str, Target]
+    """By channel."""
+    control: Control
     powered: bool
     """Whether the primary attack finds the Teacher's leak and the control passed."""
-    power: dict[str, Any]
+    power: Power
     curves: dict[str, np.ndarray]
     exposed: list[int]
     """Positions in the pool of the records that the Student gives away most."""
@@ -83,35 +83,41 @@ def judge(
         seed: of draws and folds.
     """
     options: dict[str, Any] = {"groups": groups, "draws": draws, "seed": seed}
-    targets: dict[str, Any] = {}
+    targets: dict[str, Target] = {}
     curves: dict[str, np.ndarray] = {}
     for channel, values in phi.items():
         scores = auditor.signal_scores(values, membership, attacks=CHANNELS[channel])
-        target = auditor.audit_pooled(scores, membership, **options)
-        for figures in target["attacks"].values():
-            figures["protocol"] = "shadows"
-        target["single"] = auditor.audit_target(
-            scores[PRIMARY], membership, FIRST, groups=groups, fpr=0.01
+        found = auditor.audit_pooled(scores, membership, **options)
+        targets[channel] = Target(
+            attacks=_of_shadows(found.attacks),
+            groups=_of_shadows(found.groups) if found.groups else None,
+            notes=found.notes,
+            single=auditor.audit_target(
+                scores[PRIMARY], membership, FIRST, groups=groups, fpr=0.01
+            ),
         )
-        targets[channel] = target
         if channel not in LABEL_VARIANTS:
-            found = _curves(scores[PRIMARY], membership, **options)
-            curves |= {f"shadows.{channel}.{name}": curve for name, curve in found.items()}
+            drawn = _curves(scores[PRIMARY], membership, **options)
+            curves |= {f"shadows.{channel}.{name}": curve for name, curve in drawn.items()}
         if channel == "student":
             exposed = _exposed(scores[PRIMARY], membership)
     # One of each pair: its complement is the same split.
     control = blind_baseline(features, membership[::2], strata=labels, **options)
     # Records, or patients, and not trials: those of one record are not independent.
     units = membership.shape[1] if groups is None else len(np.unique(groups))
-    found_teacher = targets["teacher"]["attacks"][PRIMARY]["auc"]["low"] > 0.5
+    found_teacher = targets["teacher"].attacks[PRIMARY].auc.low > 0.5
     return Verdict(
         targets=targets,
         control=control,
-        powered=bool(found_teacher and control["passed"]),
-        power=dict(power_statement(units, units, 0.01)),
+        powered=bool(found_teacher and control.passed),
+        power=power_statement(units, units, 0.01),
         curves=curves,
         exposed=exposed,
     )
+
+
+def _of_shadows(attacks: Mapping[str, Figures]) -> dict[str, Figures]:
+    return {name: replace(figures, protocol="shadows") for name, figures in attacks.items()}
 
 
 def _curves(scores: np.ndarray, membership: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
@@ -129,7 +135,7 @@ def canary_arm(
     *,
     draws: int,
     seed: int,
-) -> dict[str, Any]:
+) -> dict[str, CanaryArm]:
     """The worst case: the same attacks on the canaries alone.
 
     The one-run epsilon is that of the first pipeline, on the canaries that are one record each:
@@ -143,34 +149,31 @@ def canary_arm(
         seed: of the draws.
 
     Returns:
-        channel -> `attacks` as in `judge`, `kinds`: the primary attack's AUC by kind, and
-        `one_run`, see `statistics_audit.one_run_epsilon`.
+        What was found, by channel.
     """
     chosen = np.any(list(kinds.values()), axis=0)
     member = membership[:, chosen]
     of_kind = {name: records[chosen] for name, records in kinds.items()}
     single = ~of_kind[COMPANIED]
-    arm: dict[str, Any] = {}
+    arm: dict[str, CanaryArm] = {}
     for channel in ("teacher", "student", "synthetic", "soft_labels"):
         scores = auditor.signal_scores(phi[channel][:, chosen], member, attacks=CANARY_ATTACKS)
         primary = scores[PRIMARY]
         by_kind = {
             name: pooled_estimates(primary[:, records], member[:, records], draws=draws, seed=seed)[
                 0
-            ].as_dict()
+            ]
             for name, records in of_kind.items()
         }
-        arm[channel] = {
-            **auditor.audit_pooled(scores, member, draws=draws, seed=seed),
-            "kinds": by_kind,
-            "one_run": one_run_epsilon(primary[FIRST, single], member[FIRST, single]),
-        }
+        arm[channel] = CanaryArm(
+            attacks=auditor.audit_pooled(scores, member, draws=draws, seed=seed).attacks,
+            kinds=by_kind,
+            one_run=one_run_epsilon(primary[FIRST, single], member[FIRST, single]),
+        )
     return arm
 
 
-def copies(
-    synthetic: np.ndarray, held_out: np.ndarray, membership: np.ndarray
-) -> dict[str, dict[str, float]]:
+def copies(synthetic: np.ndarray, held_out: np.ndarray, membership: np.ndarray) -> Copies:
     """Copy detector: records with a synthetic image nearer than any record of the other side.
 
     Chance makes such records too, so members are compared with non-members, for whom the members
@@ -182,8 +185,7 @@ def copies(
         membership: (K, N) bool, rows 2i and 2i + 1 complements.
 
     Returns:
-        `members` and `nonmembers`, the shares of records, and `excess`, the first less the
-        second; each with a Student's t interval over the complementary pairs.
+        The shares, each with a Student's t interval over the complementary pairs.
     """
     near = synthetic > held_out
 
@@ -192,11 +194,11 @@ def copies(
         return np.asarray(by_pipeline.reshape(-1, 2).mean(1))
 
     inside, outside = share(membership), share(~membership)
-    return {
-        "members": mean_interval(inside).as_dict(),
-        "nonmembers": mean_interval(outside).as_dict(),
-        "excess": mean_interval(inside - outside).as_dict(),
-    }
+    return Copies(
+        members=mean_interval(inside),
+        nonmembers=mean_interval(outside),
+        excess=mean_interval(inside - outside),
+    )
 
 
 def _exposed(scores: np.ndarray, membership: np.ndarray) -> list[int]:

@@ -6,7 +6,7 @@ Nothing a user gives is ever unpickled, and no path reaches a record that may be
 
 from __future__ import annotations
 
-from knowledge_recycling.data.arrays import save_arrays
+from knowledge_recycling.data.arrays import save_arrays, validated, write_arrays
 from knowledge_recycling.data.record import describe, example_grid, load
 from knowledge_recycling.data.resize import ALLOWED_SIZES, check_square_size
 from knowledge_recycling.data.source import open_source
@@ -23,4 +23,6 @@ __all__ = [
     "load",
     "open_source",
     "save_arrays",
+    "validated",
+    "write_arrays",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,16 +36,31 @@ def save_arrays(
         >>> save_arrays(path, np.zeros((2, 8, 8)), ["sick", "healthy"]).name
         'cells.npz'
     """
-    content = _validated(np.asarray(images), np.asarray(labels), groups)
+    return write_arrays(path, validated(np.asarray(images), np.asarray(labels), groups))
+
+
+def write_arrays(path: Path, content: Mapping[str, np.ndarray]) -> Path:
+    """Writes what `validated` returned.
+
+    Raises:
+        KRError: it cannot be written.
+    """
     try:
         with atomic(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **content)
+            np.savez(stream, **content)  # type: ignore[arg-type]
     except OSError as error:
         raise KRError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 
-def _validated(images: np.ndarray, labels: np.ndarray, groups: ArrayLike | None) -> dict[str, Any]:
+def validated(
+    images: np.ndarray, labels: np.ndarray, groups: ArrayLike | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays as `save_arrays` writes them: `images`, `labels`, `class_names`, `groups`.
+
+    Raises:
+        KRError: says which array is wrong and what to do.
+    """
     images, _ = checks.as_images(images, "images")
     labels = checks.as_vector(_plain_strings(labels), "labels")
     if len(images) != len(labels):

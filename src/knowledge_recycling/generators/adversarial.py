@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from knowledge_recycling import config
+from knowledge_recycling.config import Adversarial as Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.diff_augment import augment
@@ -98,13 +98,14 @@ class AdversarialTraining:
         beta2: of Adam, whose beta1 is 0.
     """
 
+    config: Config
     networks: tuple[type[Generator], type[nn.Module]]
     learning_rate: float
     beta2: float
 
     def __init__(
         self,
-        config: config.Generator,
+        config: Config,
         *,
         channels: int,
         classes: int,
@@ -112,7 +113,8 @@ class AdversarialTraining:
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[Any]],
     ):
-        self.config, self.device, self.autocast = config, device, autocast
+        self.config = config
+        self.device, self.autocast = device, autocast
         shape = {"channels": channels, "classes": classes, "size": size, "width": config.width}
         generator, discriminator = self.networks
         self.generator = generator(**shape, latent_dim=config.latent_dim).to(device)

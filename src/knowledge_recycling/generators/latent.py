@@ -34,7 +34,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from knowledge_recycling.config import Generator as Config
+from knowledge_recycling.config import Latent as Config
 from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.patch_adversary import PatchAdversary

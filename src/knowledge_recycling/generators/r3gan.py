@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from knowledge_recycling.config import R3GAN as Config
 from knowledge_recycling.generators.adversarial import (
     EMBEDDING,
     AdversarialTraining,
@@ -146,6 +147,7 @@ def gradient_penalty(scores: Tensor, images: Tensor) -> Tensor:
 class R3GANTraining(AdversarialTraining):
     """R3GAN's networks under the regularised pairing loss."""
 
+    config: Config
     networks = (R3GAN, Discriminator)
     learning_rate = 2e-3
     # A step is at most lr / sqrt(1 - beta2) long. Nothing here is normalised, so after a quiet time

@@ -12,6 +12,20 @@ LEAST_OF_A_CLASS = 4
 """Images of a class, or its patients, below which a half could hold too few to train on."""
 
 
+def check_count(count: int) -> None:
+    """Refuses a number of shadows that is odd or too small.
+
+    Raises:
+        KRError: says which numbers are taken.
+    """
+    if count < LEAST_SHADOWS or count % 2:
+        raise KRError(
+            f"shadows: {count} is not possible. They come in complementary pairs, and fewer than "
+            f"{LEAST_SHADOWS} show no variance; use an even number from {LEAST_SHADOWS} up (16 is "
+            "better)"
+        )
+
+
 def complementary_halves(
     labels: np.ndarray, groups: np.ndarray | None, count: int, seed: int
 ) -> NDArray[np.bool_]:
@@ -37,11 +51,7 @@ def complementary_halves(
         >>> halves.shape, set(halves.sum(0).tolist()), set(halves.sum(1).tolist())
         ((8, 8), {4}, {4})
     """
-    if count < LEAST_SHADOWS or count % 2:
-        raise KRError(
-            f"-n {count}: shadows come in complementary pairs, and fewer than {LEAST_SHADOWS} show "
-            "no variance; use an even number from there up (16 is better)"
-        )
+    check_count(count)
     unit = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     votes = np.zeros((unit.max() + 1, labels.max() + 1), dtype=np.int64)
     np.add.at(votes, (unit, labels), 1)

@@ -2,3 +2,15 @@
 
 Stages never import each other; they meet only through the run directory.
 """
+
+NAMES = (
+    "teacher",
+    "generator",
+    "selection",
+    "tuning",
+    "distillation",
+    "evaluation",
+    "audit",
+    "report",
+)
+"""In their order; here, so that the command line knows them without importing any stage."""

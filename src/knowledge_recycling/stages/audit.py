@@ -7,6 +7,7 @@ trusted, where `kr shadows` has run: whole pipelines on random halves of the tra
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.attacks import threshold
 from knowledge_recycling.attacks.logit_margin import logit_margin
+from knowledge_recycling.auditing.figures import Figures, Target
 from knowledge_recycling.auditing.verdict import (
     CHANNELS,
     PRIMARY,
@@ -28,7 +30,7 @@ from knowledge_recycling.data import Split
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
-from knowledge_recycling.results import AuditResult
+from knowledge_recycling.results import AuditResult, ShadowAudit
 from knowledge_recycling.statistics.rates import auc_estimate, roc_curve, tpr_at_fpr_estimate
 from knowledge_recycling.storage.files import read_json, write_json, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
@@ -44,7 +46,7 @@ ROLES = {"teacher": "teacher", "student": "distillation"}
 
 def run(config: Config, run_dir: RunDir) -> AuditResult:
     """Attacks Teacher and Student, and everything that the shadows have signals of."""
-    runtime = Runtime.start(config).exact()
+    runtime = Runtime.of(config).exact()
     members, nonmembers = data.load(config.data, run_dir.split(), "train", "test")
     folder = run_dir.stage("audit")
     targets, curves = _paper(config, run_dir, runtime, members, nonmembers)
@@ -52,9 +54,13 @@ def run(config: Config, run_dir: RunDir) -> AuditResult:
     if plan.exists(run_dir.shadows):
         verdict, shadows, exposed = _shadows(config, run_dir, runtime)
         for channel, target in verdict.targets.items():
-            entry = targets.setdefault(channel, {"attacks": {}})
-            entry["attacks"] |= target["attacks"]
-            entry |= {key: value for key, value in target.items() if key != "attacks"}
+            paper = targets.get(channel, Target({}))
+            targets[channel] = replace(
+                target,
+                attacks=paper.attacks | target.attacks,
+                aop=paper.aop,
+                strongest=paper.strongest,
+            )
         curves |= verdict.curves
         write_json(folder / "exposed_records_private.json", {"positions_in_source": exposed})
     write_npz(folder / "curves.npz", **curves)
@@ -70,9 +76,9 @@ def run(config: Config, run_dir: RunDir) -> AuditResult:
 
 def _paper(
     config: Config, run_dir: RunDir, runtime: Runtime, members: Split, nonmembers: Split
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Target], dict[str, np.ndarray]]:
     evaluation = run_dir.result("evaluation")
-    targets: dict[str, Any] = {}
+    targets: dict[str, Target] = {}
     curves: dict[str, np.ndarray] = {}
     for role, stage in ROLES.items():
         network = artefacts.classifier(run_dir, stage, runtime)
@@ -88,9 +94,8 @@ def _paper(
             name: _figures(inside[name], outside[name], members, nonmembers, accuracy, config)
             for name in inside
         }
-        strongest = max(attacks, key=lambda name: attacks[name]["auc"]["value"])
-        aop = attacks[strongest]["aop"]
-        targets[role] = {"aop": aop, "strongest": strongest, "attacks": attacks}
+        strongest = max(attacks, key=lambda name: attacks[name].auc.value)
+        targets[role] = Target(attacks, aop=attacks[strongest].aop, strongest=strongest)
         for name in inside:
             fpr, tpr = roc_curve(inside[name], outside[name])
             curves |= {f"{role}.{name}.fpr": fpr, f"{role}.{name}.tpr": tpr}
@@ -99,7 +104,7 @@ def _paper(
 
 def _shadows(
     config: Config, run_dir: RunDir, runtime: Runtime
-) -> tuple[Verdict, dict[str, Any], list[int]]:
+) -> tuple[Verdict, ShadowAudit, list[int]]:
     """Verdict, what result.json says beside it, and the most exposed records' positions."""
     plan = Plan.load(run_dir.shadows, config)
     ordinary = plan.kind == 0
@@ -115,23 +120,23 @@ def _shadows(
     features = signals.blind_features(runtime.images(pool.images[ordinary]))
     verdict = judge(own, membership, groups, features, pool.labels[ordinary], **options)
     times = [read_json(shadow.path / "seconds.json") for shadow in shadows]
-    about = {
-        "count": len(membership),
-        "pool": int(ordinary.sum()),
-        "patients": None if groups is None else len(np.unique(groups)),
-        "reuse_choices": plan.asked["reuse_choices"],
-        "primary": PRIMARY,
-        "powered": verdict.powered,
-        "control": verdict.control,
-        "power": verdict.power,
-        "copies": copies(own["synthetic"], phi["held_out"][:, ordinary], membership),
-        "canary_count": plan.asked["canaries"],
-        "canaries": canary_arm(phi, plan.membership, plan.canary_kinds(), **options)
+    about = ShadowAudit(
+        count=len(membership),
+        pool=int(ordinary.sum()),
+        patients=None if groups is None else len(np.unique(groups)),
+        reuse_choices=plan.asked["reuse_choices"],
+        primary=PRIMARY,
+        powered=verdict.powered,
+        control=verdict.control,
+        power=verdict.power,
+        copies=copies(own["synthetic"], phi["held_out"][:, ordinary], membership),
+        canary_count=plan.asked["canaries"],
+        canaries=canary_arm(phi, plan.membership, plan.canary_kinds(), **options)
         if plan.asked["canaries"]
         else None,
-        "seconds_per_shadow": [round(t["seconds"], 1) for t in times],
-        "threads_per_shadow": times[0]["threads"],
-    }
+        seconds_per_shadow=tuple(round(t["seconds"], 1) for t in times),
+        threads_per_shadow=times[0]["threads"],
+    )
     return verdict, about, pool.indices[ordinary][verdict.exposed].tolist()
 
 
@@ -176,7 +181,7 @@ def _figures(
     nonmembers: Split,
     accuracy: float,
     config: Config,
-) -> dict[str, Any]:
+) -> Figures:
     options: dict[str, Any] = {
         "member_groups": members.groups,
         "nonmember_groups": nonmembers.groups,
@@ -185,9 +190,9 @@ def _figures(
     }
     auc = auc_estimate(inside, outside, **options)
     tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **options)
-    return {
-        "protocol": "paper",
-        "auc": auc.as_dict(),
-        "tpr_at_fpr": {"0.01": tpr.as_dict()},
-        "aop": threshold.aop(accuracy, auc.value),
-    }
+    return Figures(
+        auc=auc,
+        tpr_at_fpr={"0.01": tpr},
+        aop=threshold.aop(accuracy, auc.value),
+        protocol="paper",
+    )

@@ -28,7 +28,7 @@ SAMPLES_PER_CLASS = 8
 
 def run(config: Config, run_dir: RunDir) -> DistillationResult:
     """Trains S and writes distillation/network and samples of what it saw."""
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     section = config.distillation
     folder = run_dir.stage("distillation")
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
@@ -53,7 +53,8 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
         metrics=lambda step: Metrics(folder / "metrics.jsonl", step),
     )
     classifiers.save(folder / "network", student, spec)
-    acceptance = _samples(source, folder / "samples.npz", derive(config.seed, "samples"))
+    hidden = _hidden(config, run_dir)
+    acceptance = _samples(source, folder / "samples.npz", derive(config.seed, "samples"), hidden)
     return DistillationResult(
         parameters=sum(p.numel() for p in student.parameters()),
         steps=section.steps,
@@ -66,16 +67,26 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
     )
 
 
-def _samples(source: Source, path: Path, seed: int) -> float:
-    """Writes a grid of synthetic images by class; returns the share that passed the filter."""
+def _hidden(config: Config, run_dir: RunDir) -> list[int]:
+    """Classes whose synthetic images are near copies of their few patients, unless asked for."""
+    if config.distillation.tiny_classes == "keep":
+        return []
+    tiny = run_dir.result("generator").tiny_classes
+    return [y for y, name in enumerate(run_dir.split().class_names) if name in tiny]
+
+
+def _samples(source: Source, path: Path, seed: int, hidden: list[int]) -> float:
+    """Writes a grid of synthetic images by class; returns the share that passed the filter.
+
+    The rows of `hidden` classes are black, and their soft labels zero.
+    """
     classes = torch.arange(len(source.class_counts)).repeat_interleave(SAMPLES_PER_CLASS)
     drawn = source.draw_classes(classes, seed)
     grid = (len(source.class_counts), SAMPLES_PER_CLASS)
-    write_npz(
-        path,
-        images=drawn.images.permute(0, 2, 3, 1).cpu().numpy().reshape(*grid, *_hwc(drawn.images)),
-        soft_labels=drawn.targets.float().cpu().numpy().reshape(*grid, -1),
-    )
+    images = drawn.images.permute(0, 2, 3, 1).cpu().numpy().reshape(*grid, *_hwc(drawn.images))
+    soft_labels = drawn.targets.float().cpu().numpy().reshape(*grid, -1)
+    images[hidden], soft_labels[hidden] = 0, 0
+    write_npz(path, images=images, soft_labels=soft_labels)
     return drawn.acceptance
 
 

@@ -31,7 +31,7 @@ LEAST_SYNTHETIC = 500
 
 def run(config: Config, run_dir: RunDir) -> EvaluationResult:
     """Measures Teacher and Student on test, in float32."""
-    runtime = Runtime.start(config).exact()
+    runtime = Runtime.of(config).exact()
     (test,) = data.load(config.data, run_dir.split(), "test")
     images = runtime.images(test.images)
     section = config.evaluation
@@ -76,7 +76,7 @@ def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> Diagnostics:
     Test is the reference because nothing was made or chosen with it: train images would reward
     copies, and validation has chosen the snapshot and the parameters of synthesis.
     """
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     snapshot = run_dir.result("selection").snapshot
     parameters = run_dir.result("tuning").parameters

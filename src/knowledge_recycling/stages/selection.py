@@ -18,7 +18,7 @@ from knowledge_recycling.training.runtime import Runtime
 
 def run(config: Config, run_dir: RunDir) -> SelectionResult:
     """Chooses the snapshot."""
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     spec = artefacts.student_spec(config, run_dir)

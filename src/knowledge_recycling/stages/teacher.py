@@ -26,7 +26,7 @@ from knowledge_recycling.training.seeds import derive
 
 def run(config: Config, run_dir: RunDir) -> TeacherResult:
     """Trains T and writes teacher/network."""
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     record = run_dir.split()
     train, val = data.load(config.data, record, "train", "val")
     folder = run_dir.stage("teacher")

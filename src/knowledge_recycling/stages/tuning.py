@@ -7,21 +7,20 @@ unless it is beaten by more than the noise of validation.
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
 
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.config import Config
 from knowledge_recycling.config import Tuning as Section
 from knowledge_recycling.results import Finalist, Trial, TuningResult
-from knowledge_recycling.storage.files import read_json, write_bytes, write_json
+from knowledge_recycling.storage.files import read_json, write_json
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench, rank
@@ -36,7 +35,7 @@ NAMES = tuple(asdict(DEFAULT))
 
 def run(config: Config, run_dir: RunDir) -> TuningResult:
     """Searches the parameters of synthesis for the chosen snapshot."""
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     spec = artefacts.student_spec(config, run_dir)
     bench = Bench.of("tuning", config, spec, val.images, val.labels, runtime)
@@ -66,66 +65,49 @@ class _Search:
     def trials(self) -> list[dict[str, Any]]:
         """Runs the trials that are missing; the table of all of them, the default first.
 
-        The sampler is made anew for each trial from (seed, number of finished trials), and a
-        trial that a kill cut short is left out: so the search goes on as if never stopped.
+        The table is written after each trial. A trial that a kill cut short is not in it, and the
+        sampler is made anew for each trial from (seed, number of finished trials): so the search
+        goes on as if never stopped.
         """
-        study = self._study()
-        while (done := len(_finished(study))) < self.config.tuning.trials:
+        memory = self.folder / "trials.json"
+        table: list[dict[str, Any]] = read_json(memory) if memory.exists() else []
+        study = _study(table, self.config.tuning)
+        while len(table) < self.config.tuning.trials:
             study.sampler = optuna.samplers.TPESampler(
-                seed=derive(self.config.seed, "tuning", done) % 2**32, n_startup_trials=5
+                seed=derive(self.config.seed, "tuning", len(table)) % 2**32, n_startup_trials=5
             )
-            if done == 0:
+            if not table:
                 study.enqueue_trial(asdict(DEFAULT))
-            self._try(study, done)
-        return [_row(number, trial) for number, trial in enumerate(_finished(study))]
+            table.append(self._try(study, len(table)))
+            write_json(memory, table)
+        return [{name: row[name] for name in row if name != "looks"} for row in table]
 
-    def _study(self) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._mend_journal()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = JournalStorage(JournalFileBackend(str(self.folder / "study.log")))
-        study = optuna.create_study(
-            storage=storage,
-            study_name="tuning",
-            direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-            load_if_exists=True,
-        )
-        for trial in study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING)):
-            if trial.state == TrialState.WAITING:
-                study.ask()
-            study.tell(trial.number, state=TrialState.FAIL)
-        return study
-
-    def _mend_journal(self) -> None:
-        """Removes what a kill or a full disk can leave: a lock without owner, a line cut short."""
-        for lock in self.folder.glob("study.log.*"):
-            lock.unlink()
-        journal = self.folder / "study.log"
-        if journal.exists():
-            whole, _, cut = journal.read_bytes().rpartition(b"\n")
-            if cut:
-                write_bytes(journal, whole + b"\n" if whole else b"")
-
-    def _try(self, study: optuna.Study, number: int) -> None:
-        trial = study.ask()
-        source = self._with(_suggest(trial, self.config.tuning))
+    def _try(self, study: optuna.Study, number: int) -> dict[str, Any]:
+        trial = study.ask(_space(self.config.tuning))
+        seen: list[dict[str, float]] = []
 
         def watch(look: int, figures: dict[str, float]) -> None:
+            seen.append(figures)
             trial.report(figures["accuracy"], look)
-            for name, value in figures.items():
-                trial.set_user_attr(name, value)
             if look < LOOKS and trial.should_prune():
                 raise optuna.TrialPruned
 
+        state = TrialState.COMPLETE
         try:
-            steps = self.config.tuning.steps
-            figures = self.bench.score(source, steps, "first look", f"trial {number}", watch, LOOKS)
+            source, steps = self._with(Parameters(**trial.params)), self.config.tuning.steps
+            self.bench.score(source, steps, "first look", f"trial {number}", watch, LOOKS)
         except optuna.TrialPruned:
-            study.tell(trial, state=TrialState.PRUNED)
-        else:
-            study.tell(trial, figures["accuracy"])
+            state = TrialState.PRUNED
+        looks = [figures["accuracy"] for figures in seen]
+        study.tell(trial, looks[-1] if state == TrialState.COMPLETE else None, state=state)
+        parameters = {name: trial.params[name] for name in NAMES}
+        return {
+            "trial": number,
+            "state": state.name.lower(),
+            **parameters,
+            **seen[-1],
+            "looks": looks,
+        }
 
     def finals(self, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Longer probes of the default and the best trials; marks the one that is chosen."""
@@ -150,21 +132,39 @@ class _Search:
         return Source(plain.generator, plain.teacher, parameters, plain.class_counts, plain.runtime)
 
 
-def _suggest(trial: optuna.Trial, section: Section) -> Parameters:
-    prior = trial.suggest_categorical("prior", ("real", "balanced"))
-    return Parameters(
-        latent_std=trial.suggest_float("latent_std", *section.latent_std),
-        prior=prior,  # type: ignore[arg-type]
-        temperature=trial.suggest_float("temperature", *section.temperature, log=True),
-        filter_threshold=trial.suggest_float("filter_threshold", *section.filter_threshold),
+def _space(section: Section) -> dict[str, BaseDistribution]:
+    """What is searched, in the order in which the sampler draws."""
+    return {
+        "prior": CategoricalDistribution(("real", "balanced")),
+        "latent_std": FloatDistribution(*section.latent_std),
+        "temperature": FloatDistribution(*section.temperature, log=True),
+        "filter_threshold": FloatDistribution(*section.filter_threshold),
+    }
+
+
+def _study(table: Sequence[Mapping[str, Any]], section: Section) -> optuna.Study:
+    """A study in memory that knows the trials of a table."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=4)
     )
+    for row in table:
+        space = _space(section)
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState[row["state"].upper()],
+                value=row["looks"][-1],
+                params={name: row[name] for name in space},
+                distributions={name: _with_value(d, row[name]) for name, d in space.items()},
+                intermediate_values=dict(enumerate(row["looks"], start=1)),
+            )
+        )
+    return study
 
 
-def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
-
-
-def _row(number: int, trial: FrozenTrial) -> dict[str, Any]:
-    figures = {name: trial.user_attrs[name] for name in ("accuracy", "auc", "loss")}
-    parameters = {name: trial.params[name] for name in NAMES}
-    return {"trial": number, "state": trial.state.name.lower(), **parameters, **figures}
+def _with_value(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """The range, widened to a value outside it: the default is tried whatever is searched."""
+    if not isinstance(distribution, FloatDistribution):
+        return distribution
+    low, high = min(distribution.low, value), max(distribution.high, value)
+    return FloatDistribution(low, high, log=distribution.log)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from scipy import stats
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.estimate import ALPHA, Estimate
+
+
+@dataclass(frozen=True)
+class Power:
+    """The smallest TPR that an audit finds; `tpr` is None where not even 1 would be found."""
+
+    tpr: float | None
+    fpr: float
+    power: float
+    text: str
 
 
 def clopper_pearson(successes: float, trials: float, alpha: float = ALPHA) -> Estimate:
@@ -36,7 +47,7 @@ def clopper_pearson(successes: float, trials: float, alpha: float = ALPHA) -> Es
     return Estimate(successes / trials, float(low), float(high))
 
 
-def power_statement(n_members: int, n_nonmembers: int, fpr: float) -> dict[str, float | str | None]:
+def power_statement(n_members: int, n_nonmembers: int, fpr: float) -> Power:
     """The smallest TPR at `fpr` that an audit of this size finds with 80% power.
 
     Found means: at a threshold with `fpr` of the non-members above it, the lower end of the TPR's
@@ -49,7 +60,7 @@ def power_statement(n_members: int, n_nonmembers: int, fpr: float) -> dict[str, 
         fpr: false-positive rate in (0, 1).
 
     Returns:
-        `tpr` (None where even a TPR of 1 would not be found), `fpr`, `power` and `text`.
+        The rate, and a sentence that says it.
 
     Raises:
         KRError: no trials, or `fpr` outside (0, 1).
@@ -63,10 +74,10 @@ def power_statement(n_members: int, n_nonmembers: int, fpr: float) -> dict[str, 
     size = f"{n_members} members and {n_nonmembers} non-members"
     if needed > n_members:
         text = f"With {size}, no attack could have been found at {fpr:.1%} FPR."
-        return {"tpr": None, "fpr": fpr, "power": power, "text": text}
+        return Power(None, fpr, power, text)
     tpr = float(stats.beta.ppf(power, needed, n_members - needed + 1))
     text = (
         f"With {size}, an attack with a TPR of {tpr:.1%} at {fpr:.1%} FPR would have been found "
         f"with {power:.0%} power; a weaker one may have been missed."
     )
-    return {"tpr": tpr, "fpr": fpr, "power": power, "text": text}
+    return Power(tpr, fpr, power, text)

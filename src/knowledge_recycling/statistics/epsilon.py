@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +14,40 @@ from scipy.optimize import brentq
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.estimate import ALPHA, as_scores
 from knowledge_recycling.statistics.two_way import Trials, rate_above
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """Empirical lower bound of epsilon and the rates that it comes from.
+
+    Attributes:
+        value: the bound.
+        low: the same: an attack bounds epsilon from below only.
+        high: None, likewise.
+        delta: of the guarantee.
+        threshold: of the scores; None where no member and non-member could be told apart.
+        tpr_low: lower end of the true-positive rate there.
+        fpr_high: upper end of the false-positive rate there.
+    """
+
+    value: float
+    low: float
+    high: None
+    delta: float
+    threshold: float | None
+    tpr_low: float
+    fpr_high: float
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """Lower bound of epsilon from `correct` of `guesses` at the canaries of one run."""
+
+    epsilon: float
+    correct: int
+    guesses: int
+    canaries: int
+    delta: float
 
 
 def epsilon_bound(tpr_low: float, fpr_high: float, delta: float = 0.0) -> float:
@@ -98,7 +133,7 @@ def one_run_epsilon(
     delta: float = 0.0,
     fractions: Sequence[float] = (0.1, 0.3, 1.0),
     alpha: float = ALPHA,
-) -> dict[str, float]:
+) -> OneRun:
     """Epsilon lower bound from the canaries of one run.
 
     The canaries with the highest scores are guessed members, those with the lowest non-members,
@@ -112,7 +147,7 @@ def one_run_epsilon(
         alpha: one minus the level.
 
     Returns:
-        `epsilon`, and the `correct`, `guesses` and `canaries` it comes from.
+        The best bound and the guesses that it comes from.
 
     Raises:
         KRError: lengths differ or scores are NaN.
@@ -131,13 +166,7 @@ def one_run_epsilon(
         )
         results.append((bound, correct, 2 * half))
     epsilon, correct, guesses = max(results)
-    return {
-        "epsilon": epsilon,
-        "correct": correct,
-        "guesses": guesses,
-        "canaries": order.size,
-        "delta": delta,
-    }
+    return OneRun(epsilon, correct, guesses, order.size, delta)
 
 
 def epsilon_estimate(
@@ -147,7 +176,7 @@ def epsilon_estimate(
     groups: ArrayLike | None = None,
     delta: float = 0.0,
     seed: int = 0,
-) -> dict[str, float | None]:
+) -> Epsilon:
     """Empirical lower bound of epsilon, its threshold chosen on half of the records.
 
     On a random half of the records (patients) the threshold with the best bound is chosen; on the
@@ -162,8 +191,7 @@ def epsilon_estimate(
         seed: of the split.
 
     Returns:
-        `value` and `low`, both the bound; `high` None, since an attack bounds epsilon only from
-        below; `delta`; `threshold`; `tpr_low`; `fpr_high`. All zero evidence gives a bound of 0.
+        The bound; 0 where there is no evidence.
 
     Raises:
         KRError: shapes or values that do not fit.
@@ -172,19 +200,12 @@ def epsilon_estimate(
     units = int(trials.cluster.max()) + 1
     chosen = np.random.default_rng(seed).permutation(units) < units // 2
     choose, judge = (trials.select(chosen[trials.cluster] == side) for side in (True, False))
-    none: dict[str, float | None] = {"value": 0.0, "low": 0.0, "high": None, "delta": delta}
     if any(part.member.all() or not part.member.any() for part in (choose, judge)):
-        return none | {"threshold": None, "tpr_low": 0.0, "fpr_high": 1.0}
+        return Epsilon(0.0, 0.0, None, delta, None, 0.0, 1.0)
     threshold = _best_threshold(choose, delta)
     tpr, fpr = (rate_above(judge, threshold, side) for side in (True, False))
     bound = epsilon_bound(tpr.low, fpr.high, delta)
-    return none | {
-        "value": bound,
-        "low": bound,
-        "threshold": threshold,
-        "tpr_low": tpr.low,
-        "fpr_high": fpr.high,
-    }
+    return Epsilon(bound, bound, None, delta, threshold, tpr.low, fpr.high)
 
 
 def _best_threshold(trials: Trials, delta: float) -> float:

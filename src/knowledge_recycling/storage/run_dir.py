@@ -14,12 +14,10 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from knowledge_recycling import results
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.results import Result, SplitRecord
 from knowledge_recycling.storage.files import (
     digest,
     file_digest,
@@ -28,9 +26,16 @@ from knowledge_recycling.storage.files import (
     write_json,
 )
 
+if TYPE_CHECKING:
+    from knowledge_recycling import results
+    from knowledge_recycling.results import Result, SplitRecord
+
 RESULT = "result.json"
 STATE = "state.pt"
 INPUTS = "inputs.json"
+SCHEME = "2"
+"""How `RunDir.inputs` makes its hashes. Raise it when a default of the config changes: the fields
+that stand at their defaults are not hashed, so that a new one leaves finished runs valid."""
 MEASURED = ("seconds", "peak_memory_bytes", "resumed", "versions", "machine", "device")
 """Entries of a result that differ from one equal run to the next."""
 
@@ -153,7 +158,9 @@ class RunDir:
 
     def split(self) -> SplitRecord:
         """The record of the data: hash, class names, indices of each split."""
-        return results.read(self.path / "split.json", SplitRecord)
+        from knowledge_recycling.results import SplitRecord, read
+
+        return read(self.path / "split.json", SplitRecord)
 
     @overload
     def result(self, stage: Literal["teacher"]) -> results.TeacherResult: ...
@@ -177,7 +184,10 @@ class RunDir:
         Raises:
             KRError: the stage has not run, or its file is not what a stage writes.
         """
-        return results.read(self._finished(stage), results.RESULTS[stage])
+        # Here, for what an audit finds is typed by modules that load SciPy.
+        from knowledge_recycling.results import RESULTS, read
+
+        return read(self._finished(stage), RESULTS[stage])
 
     def _finished(self, stage: str) -> Path:
         path = self.path / stage / RESULT
@@ -188,7 +198,7 @@ class RunDir:
     def inputs(
         self, config: Config, stage: str, needs: Iterable[str], reads: Iterable[str]
     ) -> dict[str, str]:
-        """Hashes of what a stage is made from.
+        """Hashes of what a stage is made from; of the config, of what differs from the defaults.
 
         Args:
             config: of the run.
@@ -196,14 +206,37 @@ class RunDir:
             needs: stages whose results it reads.
             reads: `section.field` of what else it reads of the config.
         """
-        fields = config.model_dump(mode="json")
-        read = {name: fields[name.split(".")[0]][name.split(".")[1]] for name in reads}
+        shared = {name: getattr(config, name) for name in ("seed", "precision")}
+        sections = {name.split(".")[0] for name in reads}
+        changed = {section: config.changed(section) for section in sections | {stage}}
+        read = {
+            name: value
+            for section in sections
+            for field, value in changed[section].items()
+            if (name := f"{section}.{field}") in set(reads)
+        }
         hashes = {
-            "config": digest([config.seed, config.precision, fields[stage], read]),
+            "scheme": SCHEME,
+            "config": digest([shared, changed[stage], read]),
             "data": digest([self.split().data_sha256, self.split().indices]),
         }
         # Of the file and not of the model, so that a field with a default changes no hash.
         return hashes | {need: digest(_lasting(read_json(self._finished(need)))) for need in needs}
+
+    def check_scheme(self) -> None:
+        """Refuses a run whose hashes were made otherwise: all of it would silently run again.
+
+        Raises:
+            KRError: the run is of another version.
+        """
+        for path in sorted(self.path.glob(f"*/{INPUTS}")):
+            scheme = read_json(path).get("scheme", "1")
+            if scheme != SCHEME:
+                raise KRError(
+                    f"{path}: this run was made by another version of kr (scheme {scheme} of its "
+                    f"inputs, here {SCHEME}) and cannot go on or be forked. Its results stay "
+                    "readable as they are; start a new run with another -o."
+                )
 
     def is_done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """True when the stage has a result made from these inputs."""

@@ -1,12 +1,16 @@
-"""The one supervised training loop: Teacher, probes and Student go through it."""
+"""The one training loop: Teacher, Generators, probes and Student go through it.
+
+`train` seeds each step, logs, checks that losses are finite, saves the state and looks at what was
+trained; a `Learner` does the update. `fit` is `train` for a classifier.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +33,33 @@ Judge = Callable[[nn.Module], dict[str, float]]
 """network -> figures on validation."""
 
 
+class Learner(Protocol):
+    """What the loop trains."""
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One update; returns what is to be logged, 0-d each, `loss` or several losses."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resumption needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+
+
+class NotFinite(KRError):
+    """A loss or a weight is NaN or infinite.
+
+    Attributes:
+        step: updates done, the last one included.
+    """
+
+    def __init__(self, label: str, what: str, step: int) -> None:
+        super().__init__(
+            f"{label}: {what} at step {step}. Lower the learning rate, or set precision=fp32."
+        )
+        self.step = step
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How long and how fast to train."""
@@ -41,6 +72,60 @@ class Recipe:
 def cross_entropy(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     """L = -(1/n) sum_i sum_c t_ic log softmax(f(x_i))_c, where t is one-hot or a soft label."""
     return F.cross_entropy(network(images).float(), targets)
+
+
+def train(
+    learner: Learner,
+    steps: int,
+    *,
+    seed: tuple[int, str],
+    label: str,
+    checkpoint: Checkpoint | None = None,
+    metrics: Callable[[int], Metrics] | None = None,
+    look: Callable[[int], dict[str, float]] | None = None,
+    look_after: Collection[int] = (),
+) -> None:
+    """Takes the steps that are still to be taken.
+
+    Args:
+        learner: what is trained.
+        steps: in all.
+        seed: (seed, purpose); step t draws all its randomness from (seed, purpose, t).
+        label: shown with the progress.
+        checkpoint: where to resume from and save to.
+        metrics: opens the log of losses and looks, given the step to resume from.
+        look: told the number of steps done; returns figures for the log, and changes nothing that
+            is trained.
+        look_after: numbers of steps, 1 to `steps`, after which to look.
+
+    Raises:
+        NotFinite: a loss is; found when it is logged: every 200th of the way, before each look and
+            at the end.
+    """
+    saved = checkpoint.restore() if checkpoint else None
+    start = 0 if saved is None else int(saved["step"])
+    if saved is not None:
+        learner.load_state_dict(saved["learner"])
+    log = metrics(start) if metrics else None
+    every = max(1, steps // 200)
+    try:
+        for step in track(label, start, steps):
+            torch.manual_seed(derive(*seed, step))
+            losses = learner.step(step)
+            done = step + 1
+            row: dict[str, float] = {}
+            if step % every == 0 or done in look_after or done == steps:
+                row = {name: value.item() for name, value in losses.items()}
+                _check_finite(row, done, label)
+            if look and done in look_after:
+                row |= look(done)
+            if log and row:
+                log.write(step=step, **row)
+            if checkpoint:
+                checkpoint.offer(partial(_state, done, learner))
+    finally:
+        if log:
+            log.close()
 
 
 def fit(
@@ -64,7 +149,7 @@ def fit(
         batches: the data.
         recipe: steps, learning rate, weight decay.
         runtime: device and precision.
-        seed: (seed, purpose); step t draws all its randomness from (seed, purpose, t).
+        seed: (seed, purpose), see `train`.
         label: shown with the progress.
         loss: of a batch.
         checkpoint: where to resume from and save to.
@@ -73,36 +158,61 @@ def fit(
         looks: how often the judge looks, evenly spaced; the last look is after the last step.
 
     Raises:
-        KRError: the loss is no longer a number.
+        NotFinite: a loss is, or the weights are before a look or at the end.
     """
-    optimiser = torch.optim.AdamW(
-        _decayed(network, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.99)
+
+    def look(done: int) -> dict[str, float]:
+        _check_weights(network, done, label)
+        figures = judge(network.eval()) if judge else {}
+        return {f"val_{name}": value for name, value in figures.items()}
+
+    train(
+        Classifying(network, batches, recipe, runtime, loss),
+        recipe.steps,
+        seed=seed,
+        label=label,
+        checkpoint=checkpoint,
+        metrics=metrics,
+        look=look,
+        look_after={round((i + 1) * recipe.steps / looks) for i in range(looks)},
     )
-    saved = checkpoint.restore() if checkpoint else None
-    start = _restore(saved, network, optimiser)
-    log = metrics(start) if metrics else None
-    look_at = {round((i + 1) * recipe.steps / looks) - 1 for i in range(looks)}
-    every = max(1, recipe.steps // 200)
-    for step in track(label, start, recipe.steps):
-        torch.manual_seed(derive(*seed, step))
-        images, targets = batches(step)
-        images = images.contiguous(memory_format=torch.channels_last)
-        with runtime.autocast():
-            value = loss(network.train(), images, targets)
-        _update(optimiser, value, learning_rate(recipe, step))
-        row: dict[str, float] = {}
-        if step % every == 0:
-            row = {"loss": value.item(), "learning_rate": learning_rate(recipe, step)}
-            _check_finite(row["loss"], step, label)
-        if judge and step in look_at:
-            row |= {f"val_{name}": value for name, value in judge(network.eval()).items()}
-        if log and row:
-            log.write(step=step, **row)
-        if checkpoint:
-            checkpoint.offer(partial(_state, step + 1, network, optimiser))
-    if log:
-        log.close()
     network.eval()
+
+
+class Classifying:
+    """A classifier under AdamW and a cosine schedule, as the loop's learner."""
+
+    def __init__(
+        self, network: nn.Module, batches: Batches, recipe: Recipe, runtime: Runtime, loss: Loss
+    ) -> None:
+        self.network, self.batches, self.recipe = network, batches, recipe
+        self.runtime, self.loss = runtime, loss
+        self.optimiser = torch.optim.AdamW(
+            _decayed(network, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.99)
+        )
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One update; its loss and learning rate."""
+        images, targets = self.batches(step)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with self.runtime.autocast():
+            value = self.loss(self.network.train(), images, targets)
+        rate = learning_rate(self.recipe, step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        self.optimiser.step()
+        return {"loss": value.detach(), "learning_rate": torch.tensor(rate, dtype=torch.float64)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and the optimiser's moments."""
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -119,14 +229,6 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
 
 
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-
-
 def _decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices and kernels only: biases and normalisations are left alone."""
     parameters = [p for p in network.parameters() if p.requires_grad]
@@ -136,24 +238,19 @@ def _decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def _check_finite(loss: float, step: int, label: str) -> None:
-    if not math.isfinite(loss):
-        raise KRError(
-            f"{label}: the loss is {loss} at step {step + 1}. Lower the learning rate, or set "
-            "precision=fp32."
-        )
+def _state(done: int, learner: Learner) -> dict[str, Any]:
+    return {"step": done, "learner": learner.state_dict()}
 
 
-def _state(step: int, network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict()}
+def _check_finite(losses: dict[str, float], done: int, label: str) -> None:
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            what = "the loss" if name == "loss" else f"the loss `{name}`"
+            raise NotFinite(label, f"{what} is {value}", done)
 
 
-def _restore(
-    saved: dict[str, Any] | None, network: nn.Module, optimiser: torch.optim.Optimizer
-) -> int:
-    if saved is None:
-        return 0
-    network.load_state_dict(saved["network"])
-    optimiser.load_state_dict(saved["optimiser"])
-    step: int = saved["step"]
-    return step
+def _check_weights(network: nn.Module, done: int, label: str) -> None:
+    """The loss of a step says nothing of the update after it."""
+    values = [v for v in network.state_dict().values() if v.is_floating_point()]
+    if not torch.stack([v.isfinite().all() for v in values]).all():
+        raise NotFinite(label, "the weights are no longer finite", done)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,19 +26,27 @@ class Runtime:
     """`fp32` or `bf16`."""
 
     @classmethod
+    def of(cls, config: Config) -> Runtime:
+        """Resolves device and precision; changes nothing.
+
+        `precision: auto` is decided by `precision.decide` when a run begins; undecided it is fp32.
+
+        Raises:
+            KRError: a device was asked for that is not there.
+        """
+        precision = "fp32" if config.precision == "auto" else config.precision
+        return cls(_device(config.runtime.device), precision)
+
+    @classmethod
     def start(cls, config: Config) -> Runtime:
-        """Resolves device and precision, and sets the number of threads.
+        """Sets the number of threads, once per process, and resolves device and precision.
 
         Raises:
             KRError: a device was asked for that is not there.
         """
         if config.runtime.threads:
             torch.set_num_threads(config.runtime.threads)
-        device = _device(config.runtime.device)
-        precision = config.precision
-        if precision == "auto":
-            precision = "bf16" if _fast_bf16(device) else "fp32"
-        return cls(device, precision)
+        return cls.of(config)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context in which a forward pass runs at the chosen precision."""
@@ -85,12 +92,3 @@ def _device(name: str) -> torch.device:
             f"runtime.device={name}: there are only {torch.cuda.device_count()} CUDA devices"
         )
     return device
-
-
-def _fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    with contextlib.suppress(AttributeError, OSError):
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-        return "avx512_bf16" in flags or "amx_bf16" in flags
-    return False

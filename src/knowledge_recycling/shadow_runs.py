@@ -9,10 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import torch
 
 from knowledge_recycling import artefacts, pipeline
 from knowledge_recycling.config import Config
+from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
 from knowledge_recycling.storage.files import write_json, write_npz
@@ -31,6 +34,12 @@ from knowledge_recycling.training.seeds import derive
 
 LAST = "distillation"
 CHOICES = ("selection", "tuning")
+KILLED = (
+    "a worker of the shadows was killed, most often because memory ran out. The shadows that are "
+    "done are kept: run the same again to go on, with fewer workers at a time if it was memory. "
+    'In a script of your own, make the call under `if __name__ == "__main__":`, since each worker '
+    "imports the script."
+)
 
 
 def run(
@@ -108,23 +117,33 @@ def _work(tasks: list[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, flo
         yield from (one(*task) for task in tasks)
         return
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_die_with, initargs=(os.getpid(),)
+        workers, mp_context=context, initializer=_serve, initargs=(os.getpid(),)
     ) as pool:
         try:
             for future in as_completed([pool.submit(one, *task) for task in tasks]):
                 yield future.result()
-        except BaseException:
+        except BrokenProcessPool:
+            raise KRError(KILLED) from None
+        except Exception:
             # Else the error would be told only after all others have run.
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException:
+            # Nobody who interrupts wants to wait until the pipelines that are at work have ended.
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _die_with(parent: int) -> None:
-    """Ends this worker once its parent is gone, however that ended.
+def _serve(parent: int) -> None:
+    """Readies a worker: it leaves Ctrl-C to its parent, and ends once that is gone.
 
     A worker that outlived a killed command would work on beside the command that goes on.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -142,7 +161,8 @@ def one(
     progress.console.quiet = True
     try:
         run_dir = RunDir(parent)
-        plan = Plan.load(run_dir.shadows, Config.load(run_dir.path / "config.yaml"))
+        of_run = pipeline.decided(Config.load(run_dir.path / "config.yaml"), run_dir)
+        plan = Plan.load(run_dir.shadows, of_run)
         config = plan.config.model_copy(
             update={
                 "seed": derive(plan.config.seed, "shadow", k) % 2**31,
@@ -169,7 +189,7 @@ def one(
 
 
 def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, Any]:
-    runtime = Runtime.start(config)
+    runtime = Runtime.of(config)
     pool = plan.pool()
     images = runtime.images(pool.images)
     labels, member = (

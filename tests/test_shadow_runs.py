@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import knowledge_recycling as kr
-from knowledge_recycling import cli, pipeline, shadows
+from knowledge_recycling import cli, pipeline, shadow_runs
 from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY
 from knowledge_recycling.config import Config
 from knowledge_recycling.membership import plan
@@ -43,7 +45,7 @@ CANARIES = 12
 def audited(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
     run = kr.run("digits", tmp_path_factory.mktemp("runs") / "digits", settings=TINY)
     config = Config.load(run.path / "config.yaml")
-    shadows.run(run, config, COUNT, workers=2, reuse_choices=True, canaries=CANARIES)
+    shadow_runs.run(run, config, COUNT, workers=2, reuse_choices=True, canaries=CANARIES)
     pipeline.run(config, run)
     return run
 
@@ -116,7 +118,7 @@ def test_only_what_is_missing_is_run_again(audited: kr.RunDir) -> None:
         pipeline.run_stage("audit", config, audited)
     for stage in ("teacher", "generator", "distillation"):
         (audited.shadow(2).path / stage / "result.json").unlink()
-    shadows.run(audited, config, COUNT, reuse_choices=True, canaries=CANARIES)
+    shadow_runs.run(audited, config, COUNT, reuse_choices=True, canaries=CANARIES)
     after = [file.stat().st_mtime_ns for file in files]
     assert [a == b for a, b in zip(before, after, strict=True)] == [k != 2 for k in range(COUNT)]
     assert files[2].read_bytes() == content, "the same seed gives the same pipeline"
@@ -126,7 +128,7 @@ def test_only_what_is_missing_is_run_again(audited: kr.RunDir) -> None:
 def test_other_shadows_are_not_mixed_in(audited: kr.RunDir) -> None:
     config = Config.load(audited.path / "config.yaml")
     with pytest.raises(kr.KRError, match="holds other shadows.*Move that folder away first"):
-        shadows.run(audited, config, 10, reuse_choices=True, canaries=CANARIES)
+        shadow_runs.run(audited, config, 10, reuse_choices=True, canaries=CANARIES)
 
 
 def test_shadows_of_another_pipeline_are_refused(audited: kr.RunDir, tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None
     run = kr.run("digits", tmp_path / "run", settings=TINY, until="distillation")
     config = Config.load(run.path / "config.yaml")
     plan.draw(run.shadows, run.split(), config, COUNT, reuse_choices=False, canary_count=0)
-    shadows.one(run.path, 1, 1, reuse_choices=False, keep_models=True)
+    shadow_runs.one(run.path, 1, 1, reuse_choices=False, keep_models=True)
     own = run.shadow(1)
     assert "taken_over" not in own.result("tuning")
     assert (own.path / "distillation" / "network.safetensors").exists()
@@ -207,3 +209,38 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_killed_worker_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow_runs, "one", os._exit)
+    with pytest.raises(kr.KRError, match="worker of the shadows was killed.*run the same again"):
+        list(shadow_runs._work([(1,), (1,)], workers=2))
+
+
+def test_an_interrupt_ends_the_workers_at_once_and_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "napping.py").write_text(
+        "import pathlib, time\n"
+        "def nap(name):\n"
+        "    pathlib.Path(name).touch()\n"
+        "    time.sleep(600)\n"
+    )
+    program = (
+        "import napping\n"
+        "from knowledge_recycling import shadow_runs\n"
+        "shadow_runs.one = napping.nap\n"
+        "try: list(shadow_runs._work([('a',), ('b',)], 2))\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
+    workers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30) == ("interrupted\n", "")
+    wait_until(lambda: not any(alive(pid) for pid in workers))
