@@ -13,7 +13,7 @@ from knowledge_recycling import data
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.errors import printable
 from knowledge_recycling.generators import tiny
-from knowledge_recycling.results import Result
+from knowledge_recycling.results import Result, SplitRecord
 from knowledge_recycling.stages import (
     audit,
     distillation,

@@ -5,7 +5,7 @@ The stages write them; reporting, the command line and the benchmarks read them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -378,27 +378,20 @@ RESULTS: dict[str, type[Result]] = {
 R = TypeVar("R", bound=Record)
 
 
-def read(path: Path, model: type[R]) -> R:
+def read(path: Path, model: type[R], clean: Callable[[Any], Any] = lambda tree: tree) -> R:
     """Reads a file of a run.
 
     Args:
         path: a result.json or split.json.
         model: what the file says.
+        clean: applied to the plain values first.
 
     Raises:
-        KRError: the file cannot be read, or a field in it is missing, unknown or of another type.
-    """
-    return parse(read_json(path), model, path)
-
-
-def parse(tree: Any, model: type[R], path: Path) -> R:
-    """Checks plain values; `path` is named where they are not what a run writes.
-
-    Raises:
-        KRError: names the first field that is missing, unknown or of another type.
+        KRError: the file cannot be read, or a field in it is missing, unknown or of another type;
+            names the file and the first such field.
     """
     try:
-        return model.model_validate(tree)
+        return model.model_validate(clean(read_json(path)))
     except ValidationError as error:
         raise KRError(f"{path}: {_explain(error)}. {_remedy(path)}") from None
 
