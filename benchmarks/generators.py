@@ -85,9 +85,9 @@ def one(run: kr.RunDir, name: str, words: str, target: Path, code: str) -> None:
     found["variants"][words] = {
         "settings": VARIANTS[words],
         "validation": figures,
-        "seconds": generator["seconds"],
-        "warning": generator["warning"],
-        "parameters": generator["parameters"],
+        "seconds": generator.seconds,
+        "warning": generator.warning,
+        "parameters": generator.parameters,
         "commit": code,
     }
     write_json(
@@ -96,7 +96,7 @@ def one(run: kr.RunDir, name: str, words: str, target: Path, code: str) -> None:
             "dataset": name,
             "preset": config.preset,
             "seed": config.seed,
-            "teacher_validation": run.result("teacher")["validation"],
+            "teacher_validation": run.result("teacher").validation.tree(),
             "variants": found["variants"],
             "probe_steps": STEPS,
             **common.origin(run, generator, f"python -m benchmarks.generators --sets {name}"),
@@ -109,7 +109,7 @@ def probe(config: Config, run: kr.RunDir) -> dict[str, float]:
     runtime = Runtime.of(config)
     (val,) = data.load(config.data, run.split(), "val")
     teacher = artefacts.classifier(run, "teacher", runtime)
-    snapshot = run.result("generator")["snapshots"][-1]
+    snapshot = run.result("generator").snapshots[-1]
     source = artefacts.source(run, snapshot, teacher, Parameters(), runtime)
     spec = artefacts.student_spec(config, run)
     bench = Bench.of("selection", config, spec, val.images, val.labels, runtime)

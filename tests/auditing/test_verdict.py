@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,8 @@ def test_a_planted_leak_is_found_where_it_is() -> None:
     assert auc["student"].low > 0.9
     assert auc["synthetic"].low < 0.5 < auc["synthetic"].high
     assert auc["soft_labels"].low < 0.5 < auc["soft_labels"].high
-    targets = {channel: asdict(target) for channel, target in found.targets.items()}
-    assert exceeds(targets, "tpr@1%=0.03")
-    assert not exceeds(targets, "auc=0.999")
+    assert exceeds(found.targets, "tpr@1%=0.03")
+    assert not exceeds(found.targets, "auc=0.999")
 
 
 def test_without_the_teachers_leak_there_is_no_power() -> None:

@@ -4,7 +4,6 @@ import errno
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,27 @@ import torch
 
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.results import SplitRecord, TeacherResult, Validation
 from knowledge_recycling.storage.files import atomic, disk_full_explained, write_bytes, write_json
 from knowledge_recycling.storage.metrics_log import Metrics, read_rows
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.training.checkpoint import Checkpoint
 
-SPLIT = {"data_sha256": "a" * 64, "notes": [], "indices": {}}
+SPLIT = SplitRecord(
+    name="set",
+    data_sha256="a" * 64,
+    size=8,
+    channels=1,
+    class_names=("a", "b"),
+    has_groups=False,
+    counts={},
+    indices={},
+)
 
 
-@dataclass(frozen=True)
-class Result:
-    value: int
+def result(steps: int) -> TeacherResult:
+    figures = dict.fromkeys(Validation.model_fields, 0.5)
+    return TeacherResult(parameters=1, steps=steps, validation=Validation(**figures))
 
 
 def test_atomic_leaves_the_old_file_when_the_writer_fails(tmp_path: Path) -> None:
@@ -92,7 +101,7 @@ def test_other_data_are_refused_with_both_hashes(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     run_dir.adopt_split(SPLIT)
     with pytest.raises(KRError, match="a{16}.*b{16}"):
-        run_dir.adopt_split({**SPLIT, "data_sha256": "b" * 64})
+        run_dir.adopt_split(SPLIT.model_copy(update={"data_sha256": "b" * 64}))
 
 
 def test_the_same_data_elsewhere_are_the_same_run(tmp_path: Path) -> None:
@@ -110,8 +119,8 @@ def test_a_stage_is_done_for_its_inputs_only(tmp_path: Path) -> None:
     assert not run_dir.is_done("teacher", inputs)
     assert not run_dir.begin("teacher", inputs)
     assert run_dir.begin("teacher", inputs), "the same inputs: work goes on"
-    run_dir.write_result("teacher", Result(7), seconds=1.0)
-    assert run_dir.result("teacher")["value"] == 7
+    run_dir.write_result("teacher", result(7), seconds=1.0)
+    assert run_dir.result("teacher").steps == 7
     assert run_dir.is_done("teacher", inputs)
     other = Config.resolve("digits", settings=["teacher.steps=3"])
     assert not run_dir.is_done("teacher", run_dir.inputs(other, "teacher", (), ()))
@@ -134,7 +143,7 @@ def test_a_result_is_downstream_input_but_its_timing_is_not(tmp_path: Path) -> N
 
     def generator_inputs(value: int, seconds: float) -> dict[str, str]:
         run_dir.begin("teacher", {"config": "1"})
-        run_dir.write_result("teacher", Result(value), seconds=seconds)
+        run_dir.write_result("teacher", result(value), seconds=seconds)
         return run_dir.inputs(config, "generator", ("teacher",), ())
 
     assert generator_inputs(1, 1.0) == generator_inputs(1, 2.0)
