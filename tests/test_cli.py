@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -241,7 +240,7 @@ def test_names_are_printed_whole_and_send_no_escape(
     assert kr(monkeypatch, "audit", "--scores", path) == 0
     assert r"scores[v2]:skull:\x1b[2J.npz" in capsys.readouterr().out
     monkeypatch.setenv("COLUMNS", "60")
-    cli._show_attacks({f"scores[{'long' * 9}].npz": asdict(audit_file(path))["attacks"]})
+    cli._show_attacks({f"scores[{'long' * 9}].npz": audit_file(path).attacks})
     cells = re.findall(r"^│ (\S+) ", capsys.readouterr().out, re.MULTILINE)
     assert "".join(cells) == f"scores[{'long' * 9}].npz", "broken into lines, not cut"
     path.write_bytes(b"")

@@ -392,6 +392,8 @@ def read(path: Path, model: type[R], clean: Callable[[Any], Any] = lambda tree: 
     """
     try:
         return model.model_validate(clean(read_json(path)))
+    except KRError as error:
+        raise KRError(f"{error}. {_remedy(path)}") from None
     except ValidationError as error:
         raise KRError(f"{path}: {_explain(error)}. {_remedy(path)}") from None
 

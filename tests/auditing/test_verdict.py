@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
+from knowledge_recycling.auditing.figures import Estimate, Figures, Target
 from knowledge_recycling.auditing.gate import exceeds
 from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY, Verdict, judge
 from knowledge_recycling.errors import KRError
@@ -73,6 +72,7 @@ def test_a_gate_that_cannot_be_read_is_said(gate: str) -> None:
 
 
 def test_a_gate_without_shadows_is_refused() -> None:
-    targets: dict[str, Any] = {"student": {"attacks": {"loss": {"protocol": "paper"}}}}
+    paper = Figures(Estimate(0.5, 0.4, 0.6), {}, protocol="paper")
+    targets = {"student": Target({"loss": paper})}
     with pytest.raises(KRError, match="no shadows were run"):
         exceeds(targets, "auc=0.6")
