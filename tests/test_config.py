@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_recycling.config import PRESETS, Config
+from knowledge_recycling.config import METHODS, PRESETS, Config
 from knowledge_recycling.errors import KRError
 
 
@@ -82,3 +82,75 @@ def test_file_that_is_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(KRError, match="holds no configuration"):
         Config.load(tmp_path / "list.yaml")
+
+
+def test_a_field_of_another_method_is_refused_with_its_owners() -> None:
+    with pytest.raises(KRError, match=r"generator\.penalty: a field of r3gan, not of latent$"):
+        Config.resolve("digits", settings=["generator.penalty=1.0"])
+    with pytest.raises(KRError, match=r"latent_dim: a field of biggan and r3gan, not of latent$"):
+        Config.resolve("digits", settings=["generator.latent_dim=64"])
+    with pytest.raises(KRError, match=r"latent_channels: a field of latent, not of biggan$"):
+        Config.resolve("digits", preset="paper", settings=["generator.latent_channels=[8, 16]"])
+
+
+def test_unknown_method_and_field_of_a_method_are_named() -> None:
+    with pytest.raises(KRError, match=r"generator\.method: 'gan' is not one of latent, biggan, r3"):
+        Config.resolve("digits", settings=["generator.method=gan"])
+    with pytest.raises(KRError, match=r"generator\.penalti: unknown field; did you mean generator"):
+        Config.resolve("digits", settings=["generator.method=r3gan", "generator.penalti=1"])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_method_alone_can_be_set_over_any_preset(preset: str, method: str) -> None:
+    section = Config.resolve("digits", preset=preset, settings=[f"generator.method={method}"])
+    assert isinstance(section.generator, METHODS[method])
+    wanted = {**PRESETS[preset].get("generator", {}), "method": method}
+    found = section.generator.model_dump()
+    for name, value in wanted.items():
+        assert found.get(name, value) == value
+    assert set(found) == set(METHODS[method].model_fields)
+
+
+def test_an_old_file_may_hold_other_methods_fields_as_they_stood(tmp_path: Path) -> None:
+    """Runs wrote the fields of all methods: as defaults or presets had them they say nothing."""
+    old = (
+        "preset: demo\ngenerator: {method: biggan, latent_channels: [4], penalty: 1.0, width: 8}\n"
+    )
+    (tmp_path / "c.yaml").write_text(old)
+    for config in (Config.load(tmp_path / "c.yaml"), Config.resolve("", file=tmp_path / "c.yaml")):
+        assert (config.generator.method, config.generator.width) == ("biggan", 8)
+    (tmp_path / "c.yaml").write_text(old.replace("[4]", "[5]"))
+    with pytest.raises(KRError, match=r"latent_channels: a field of latent, not of biggan"):
+        Config.load(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "takes"),
+    [
+        ("tuning.latent_std=[2, 1]", "two numbers, 0 < lowest <= highest"),
+        ("tuning.temperature=[0, 1]", "two numbers, 0 < lowest <= highest"),
+        ("tuning.temperature=[-2, -1]", "two numbers, 0 < lowest <= highest"),
+        ("tuning.filter_threshold=[0.5, 1.5]", "two numbers, 0 <= lowest <= highest <= 1"),
+        ("tuning.filter_threshold=[-0.1, 0.5]", "two numbers, 0 <= lowest <= highest <= 1"),
+    ],
+)
+def test_impossible_ranges_are_refused(setting: str, takes: str) -> None:
+    name = setting.partition("=")[0]
+    with pytest.raises(KRError, match=rf"{name}: takes {takes} \(got"):
+        Config.resolve("digits", settings=[setting])
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_numbers_are_finite(value: str) -> None:
+    with pytest.raises(KRError, match=r"teacher\.learning_rate: Input should be a finite number"):
+        Config.resolve("digits", settings=[f"teacher.learning_rate={value}"])
+
+
+def test_two_methods_differ_in_the_method_and_in_what_both_have() -> None:
+    latent = Config.resolve("digits", settings=["generator.steps=5"])
+    biggan = Config.resolve("digits", settings=["generator.method=biggan", "generator.steps=6"])
+    assert latent.differences(biggan) == [
+        "generator.method: latent here, biggan there",
+        "generator.steps: 5 here, 6 there",
+    ]

@@ -23,6 +23,7 @@ from knowledge_recycling.config import Distillation
 from knowledge_recycling.generators.latent import LatentGenerator, LatentTraining
 from knowledge_recycling.results import Sizes, Validation
 from knowledge_recycling.storage.metrics_log import read_rows
+from knowledge_recycling.training import precision
 
 SMALL = (
     "teacher.width=8",
@@ -46,7 +47,13 @@ SMALL = (
 
 
 def test_probes_depend_on_all_that_they_take_from_the_students_section() -> None:
-    of_the_student_alone = {"steps", "labels", "regeneration_period", "size_multiple"}
+    of_the_student_alone = {
+        "steps",
+        "labels",
+        "regeneration_period",
+        "size_multiple",
+        "tiny_classes",
+    }
     taken = {f"distillation.{name}" for name in set(Distillation.model_fields)}
     assert set(pipeline.PROBE) == taken - {f"distillation.{n}" for n in of_the_student_alone}
 
@@ -204,7 +211,7 @@ def test_killed_again_and_again_it_ends_where_it_would_have(
         run / "teacher" / "state.pt",
         run / "generator" / "snapshots" / "000075.json",
         run / "selection" / "probes.json",
-        run / "tuning" / "study.log",
+        run / "tuning" / "trials.json",
         run / "tuning" / "finals.json",
         run / "distillation" / "state.pt",
     )
@@ -289,20 +296,21 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_snapshot(
 @pytest.mark.parametrize("method", ["biggan", "r3gan"])
 def test_adversarial_methods_go_through_the_same_stages(tmp_path: Path, method: str) -> None:
     steps = ("generator.steps=12", "generator.batch_size=16")
-    settings = (*SMALL, f"generator.method={method}", *steps)
+    shared = [s for s in SMALL if not s.startswith("generator.latent_channels")]
+    settings = (*shared, f"generator.method={method}", *steps)
     run = kr.run("digits", tmp_path / "run", settings=settings, until="selection")
     assert run.result("generator").method == method
     assert run.result("selection").snapshot in run.result("generator").snapshots
 
 
 def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_network.py").write_text(
+    (tmp_path / "users_network.py").write_text(
         "from torch import nn\n"
         "def make(channels, classes, size):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, classes))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    settings = (*SMALL, "teacher.network=own_network:make", "generator.snapshots=1")
+    settings = (*SMALL, "teacher.network=users_network:make", "generator.snapshots=1")
     run = kr.run("digits", tmp_path / "run", settings=settings, until="evaluation")
     assert run.result("teacher").parameters == 65 * 10
     assert run.result("distillation").parameters == 65 * 10
@@ -310,6 +318,79 @@ def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert evaluation.teacher.accuracy > 0.2, "chance is 0.1"
     assert evaluation.diagnostics is not None
     assert evaluation.diagnostics.space == "teacher logits"
+
+
+QUICK = (
+    *SMALL,
+    "teacher.steps=10",
+    "generator.steps=10",
+    "generator.snapshots=1",
+    "tuning.trials=1",
+    "distillation.steps=10",
+)
+
+
+def test_a_teacher_that_diverges_ends_in_a_sentence(tmp_path: Path) -> None:
+    settings = (*QUICK, "teacher.learning_rate=1e30", "precision=fp32")
+    with pytest.raises(kr.KRError, match=r"^Teacher: .* at step \d+\. Lower the learning rate"):
+        kr.run("digits", tmp_path / "run", settings=settings, until="teacher")
+
+
+def test_precision_is_decided_once_and_kept_by_resumptions_and_forks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decide(device: torch.device) -> dict[str, Any]:
+        return {"precision": next(answers), "device": "cpu", "gain": 2.0}
+
+    answers = iter(["bf16", "fp32"])
+    monkeypatch.setattr(precision, "decide", decide)
+    run = kr.run("digits", tmp_path / "run", settings=QUICK, until="teacher")
+    assert json.loads((run.path / "precision.json").read_text())["precision"] == "bf16"
+    kr.run("digits", run.path, settings=QUICK, until="generator")
+    forked = run.fork(tmp_path / "fork")
+    longer = (*QUICK, "generator.steps=11")
+    kr.run("digits", forked.path, settings=longer, until="generator")
+    found = [r.result(s).precision for r in (run, forked) for s in ("teacher", "generator")]
+    assert found == ["bf16"] * 4
+    assert next(answers) == "fp32", "nothing was decided a second time"
+
+
+def test_a_precision_that_was_asked_for_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decide(device: torch.device) -> dict[str, Any]:
+        raise AssertionError
+
+    monkeypatch.setattr(precision, "decide", decide)
+    settings = (*QUICK, "precision=fp32")
+    run = kr.run("digits", tmp_path / "run", settings=settings, until="teacher")
+    assert run.result("teacher").precision == "fp32"
+    assert not (run.path / "precision.json").exists()
+
+
+def test_threads_are_set_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", called.append)
+    kr.run("digits", tmp_path / "run", settings=QUICK, until="distillation")
+    assert called == [1]
+
+
+@pytest.mark.parametrize("choice", ["leave_out", "keep"])
+def test_a_tiny_class_is_named_and_shown_only_where_asked(tmp_path: Path, choice: str) -> None:
+    digits = load_digits()
+    keep = np.flatnonzero(digits.target < 3)
+    keep = np.concatenate([keep, np.flatnonzero(digits.target == 3)[:10]])  # 6 or 7 in train
+    arrays = (digits.images[keep] / 16, np.array(["a", "b", "c", "rare"])[digits.target[keep]])
+    settings = (*QUICK, f"distillation.tiny_classes={choice}")
+    run = kr.run(arrays, tmp_path / "run", settings=settings, until="distillation")
+    log = (run.path / "log.txt").read_text()
+    assert "note: fewer than 10 patients" in log
+    assert "in train of: rare." in log
+    assert run.result("generator").tiny_classes == ("rare",)
+    with np.load(run.path / "distillation" / "samples.npz") as samples:
+        shown = samples["images"].any(axis=(1, 2, 3, 4))
+        assert shown.tolist() == [True, True, True, choice == "keep"]
+        assert np.allclose(samples["soft_labels"].sum((1, 2)), 8 * shown, atol=1e-4)
 
 
 def test_show_real_only_where_asked(finished: kr.RunDir, tmp_path: Path) -> None:

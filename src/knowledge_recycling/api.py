@@ -175,9 +175,9 @@ def run(
         raise KRError(f"until: shadows are run for the audit, and {until} comes before it")
     folder = _path(out, "out")
     target = folder if fork is None else _path(fork, "fork")
-    arrays = _arrays(data)
+    given = isinstance(data, tuple | list)
     resolved = configuration(
-        str(target / KEPT) if arrays else _path_text(data, "data", DATA),
+        str(target / KEPT) if given else _path_text(data, "data", DATA),
         preset=preset,
         seed=seed,
         settings=settings,
@@ -186,6 +186,7 @@ def run(
         skip_broken=skip_broken,
         show_real=show_real,
     )
+    arrays = _arrays(data, resolved.data.range)
     if arrays:
         _check_kept(folder, arrays)
     run_dir = Run(folder) if fork is None else Run(open_run(folder).fork(target).path)
@@ -400,7 +401,7 @@ def _check_shadows(shadows: Any, canaries: Any, workers: Any, reuse_choices: boo
     _whole("workers", workers, 1)
 
 
-def _arrays(data: Any) -> dict[str, np.ndarray]:
+def _arrays(data: Any, limits: tuple[float, float] | None) -> dict[str, np.ndarray]:
     """What `source.npz` is to hold; empty where `run` was given a name or a path."""
     if not isinstance(data, tuple | list):
         return {}
@@ -411,7 +412,7 @@ def _arrays(data: Any) -> dict[str, np.ndarray]:
         raise KRError("data: the order is (images, labels); here the labels come first")
     from knowledge_recycling.data import validated
 
-    return validated(*arrays)
+    return validated(*arrays, limits=limits)
 
 
 def _array(name: str, value: Any) -> np.ndarray:

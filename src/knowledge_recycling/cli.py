@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from typer.core import TyperGroup
 
 import knowledge_recycling as kr
@@ -21,6 +19,9 @@ from knowledge_recycling.errors import KRError, printable
 from knowledge_recycling.stages import NAMES
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from knowledge_recycling.auditing.figures import Figures
 
 INTERRUPTED = 130
@@ -47,6 +48,7 @@ app = typer.Typer(
     help="Knowledge Recycling: a classifier that never saw the private images.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing what draws boxes takes longer than all else of --help
 )
 
 Existing = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
@@ -95,9 +97,11 @@ def options(
     """Knowledge Recycling: a classifier that never saw the private images."""
 
 
-@app.command()
+@app.command(short_help="Runs all stages, or goes on where it was stopped.")
 def run(
-    data: Annotated[str, typer.Argument(help="digits, a path, or a MedMNIST name.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="digits, a path, or a MedMNIST name.")
+    ],
     out: Out,
     preset: Preset = None,
     seed: Seed = None,
@@ -143,7 +147,7 @@ def run(
     _show(done)
 
 
-@app.command()
+@app.command(short_help="Runs pipelines on random halves, for the audit.")
 def shadows(
     run: Existing,
     count: Count = 16,
@@ -175,7 +179,7 @@ for _name in NAMES:
         _stage_command(_name)
 
 
-@app.command()
+@app.command(short_help="Audits a run, or anybody's attack scores.")
 def audit(
     run: Annotated[Path | None, typer.Argument(help="Run directory.")] = None,
     scores: Annotated[
@@ -212,7 +216,7 @@ def audit(
         raise typer.Exit(GATE_SHUT)
 
 
-@app.command()
+@app.command(short_help="Prints the JSON Schema of result files.")
 def schema() -> None:
     """Prints the JSON Schema of split.json and of every result.json, by file."""
     from knowledge_recycling import results
@@ -220,7 +224,7 @@ def schema() -> None:
     typer.echo(json.dumps(results.schema(), indent=1))
 
 
-@app.command()
+@app.command(short_help="Says what this machine offers and what it lacks.")
 def doctor() -> None:
     """Says what this machine offers and what is missing; exit status 1 if it is needed."""
     findings = kr.doctor()
@@ -236,6 +240,8 @@ def doctor() -> None:
 
 def _console(stderr: bool = False) -> Console:
     """Prints names as they are: neither as markup nor as emoji."""
+    from rich.console import Console
+
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
@@ -244,6 +250,8 @@ def _complain(message: str) -> None:
 
 
 def _table(*headings: str) -> Table:
+    from rich.table import Table
+
     table = Table()
     for heading in headings:
         table.add_column(heading, overflow="fold")  # a name is broken, never cut

@@ -7,13 +7,22 @@ defaults, preset, YAML file, `stage.field=value` settings.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from knowledge_recycling.errors import KRError
 
@@ -45,6 +54,24 @@ class Data(Section):
     """Go on without the images of a folder that cannot be decoded, and count them."""
     canaries: str | None = None
     """npz file of records appended to train: the audit's canaries, set by the shadows alone."""
+    color: Literal["grey", "rgb"] | None = None
+    """Bring all images to grey (luma) or to three channels; None keeps them, and refuses a mix."""
+    range: tuple[float, float] | None = None
+    """Values `low,high` that become 0 and 255 in all images, such as 0,4095 for 12 bits; None
+    takes the type's own: 0..255, 0..65535, and 0..1 for fractions."""
+
+    @field_validator("range", mode="before")
+    @classmethod
+    def _split_range(cls, value: Any) -> Any:
+        """`0,4095` as well as `[0, 4095]`."""
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("range")
+    @classmethod
+    def _ordered_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value and not -math.inf < value[0] < value[1] < math.inf:
+            raise ValueError("needs two numbers, the lower one first")
+        return value
 
 
 class Classifier(Section):

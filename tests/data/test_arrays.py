@@ -42,7 +42,12 @@ def test_class_names_and_floats(tmp_path: Path) -> None:
     [
         (IMAGES, LABELS[:9], None, "10 images but 9 labels; one for each is needed"),
         (IMAGES.astype(int), LABELS, None, "images: expected uint8 values .* found int64"),
-        (IMAGES.astype(float), LABELS, None, "must lie in 0..1, found 0..255; divide by 255"),
+        (
+            IMAGES.astype(float),
+            LABELS,
+            None,
+            "must lie in 0..1, .*; divide by 255",
+        ),
         (IMAGES * np.nan, LABELS, None, "images: 10 of 10 images hold NaN"),
         (IMAGES[0], LABELS, None, "images: expected images of shape"),
         (IMAGES, LABELS * 3, None, "labels: labels must be 0..C-1 without gaps"),

@@ -14,6 +14,7 @@ import pytest
 from knowledge_recycling.config import Data
 from knowledge_recycling.data import medmnist, open_source
 from knowledge_recycling.errors import KRError
+from tests.data.conftest import noise
 
 Save = Callable[[dict[str, Any]], str]
 BREAST = ("malignant", "normal, benign")
@@ -130,7 +131,7 @@ def test_sets_that_cannot_run(home: Path, name: str, message: str) -> None:
 
 
 def test_names_only_where_the_number_of_classes_agrees(tmp_path: Path) -> None:
-    images = np.zeros((12, 8, 8), np.uint8)
+    images = noise(12, 8, 8)
     np.savez(tmp_path / "breastmnist.npz", images=images, labels=np.arange(12) % 3)
     source = open_source(Data(source=str(tmp_path / "breastmnist.npz")))
     assert source.class_names == ("0", "1", "2")

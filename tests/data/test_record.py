@@ -12,6 +12,7 @@ from knowledge_recycling.config import Data
 from knowledge_recycling.data import describe, example_grid, load, open_source
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.results import SplitRecord
+from tests.data.conftest import noise
 
 Arrays = dict[str, Any]
 Save = Callable[[Arrays], str]
@@ -88,14 +89,32 @@ def test_notes_on_given_splits(save: Save, official: Arrays) -> None:
     record = describe(open_source(config), config, seed=0)
     assert list(record.notes) == [
         "test has no image of: 0",
+        "1 image occurs under more than one label (4 copies)",
         "3 val images are exact duplicates of train images",
         "8 groups (patients) are in both train and val",
-        "1 test images are exact duplicates of train images",
+        "1 test image is an exact duplicate of train images",
         "8 groups (patients) are in both train and test",
-        "1 test images are exact duplicates of val images",
+        "1 test image is an exact duplicate of val images",
         "2 groups (patients) are in both val and test",
     ]
     assert record.drawn == ()
+
+
+def test_copies_and_labels_that_differ_are_noted(save: Save) -> None:
+    images = noise(40, 8, 8)
+    images[2] = images[4] = images[0]
+    images[7] = images[6]
+    config = Data(source=save({"images": images, "labels": np.arange(40) % 2}))
+    record = describe(open_source(config), config, seed=0)
+    assert "1 image occurs under more than one label (2 copies)" in record.notes
+    places = {name: set(found) for name, found in record.indices.items()}
+    assert any({0, 2, 4} <= found for found in places.values())
+    assert any({6, 7} <= found for found in places.values())
+    inside = sum(2 for found in places.values() if 0 in found and found is places["train"])
+    inside += sum(1 for found in places.values() if 6 in found and found is places["train"])
+    told = [note for note in record.notes if "other train images" in note]
+    assert len(told) == (inside > 0)
+    assert not inside or told[0].startswith(f"{inside} train image")
 
 
 def test_no_path_reaches_the_record(save: Save, official: Arrays, tmp_path: Path) -> None:

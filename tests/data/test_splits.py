@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -126,5 +128,40 @@ def test_an_impossible_draw_is_explained() -> None:
     labels = np.array([0, 0, 1, 0, 1, 1])
     groups = np.array([0, 0, 0, 1, 1, 1])
     source = source_of(labels, groups)
-    with pytest.raises(KRError, match=r"made: no way was found .* train, val, test with whole"):
+    with pytest.raises(KRError, match=r"made: no way was found .* train, val, test with groups"):
+        draw(source, Data(), 0)
+
+
+def with_copies(labels: np.ndarray, copies: np.ndarray, groups: np.ndarray | None = None) -> Source:
+    """Images that are equal where `copies` is."""
+    rng = np.random.default_rng(0)
+    distinct = rng.integers(0, 256, (int(copies.max()) + 1, 8, 8, 1), dtype=np.uint8)
+    return replace(source_of(labels, groups), images=distinct[copies])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_copies_and_groups_stay_together(seed: int, grouped: bool) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(120) % 2
+    copies = np.where(rng.random(120) < 0.3, rng.integers(0, 120, 120), np.arange(120))
+    groups = rng.integers(0, 60, 120) if grouped else None
+    source = with_copies(labels, copies, groups)
+    result = draw(source, Data(), seed)
+    for keys in (copies, groups):
+        if keys is not None:
+            assert all(len(set(result[keys == key])) == 1 for key in np.unique(keys))
+    assert all(set(labels[result == code]) == {0, 1} for code in range(3))
+
+
+def test_blank_images_are_no_copies_of_each_other() -> None:
+    source = source_of(np.arange(40) % 2)
+    assert len(np.unique(source.copies)) == 40
+    assert source.constant.all()
+
+
+def test_a_class_of_copies_alone_is_explained() -> None:
+    copies = np.concatenate([np.zeros(10, int), np.arange(1, 11)])
+    source = with_copies(np.repeat([0, 1], 10), copies)
+    with pytest.raises(KRError, match="class '0' has 10 images, and 1 once those are one"):
         draw(source, Data(), 0)

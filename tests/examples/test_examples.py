@@ -51,8 +51,8 @@ def test_the_whole_job(
 def test_the_audit_of_somebody_elses_scores(
     example: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    auc = example.main()["attacks"]["scores"]["auc"]
-    assert auc["low"] < 0.638 < auc["high"], "Phi(0.5 / sqrt 2) of two normals half a sigma apart"
+    auc = example.main().attacks["scores"].auc
+    assert auc.low < 0.638 < auc.high, "Phi(0.5 / sqrt 2) of two normals half a sigma apart"
     assert "TPR at 1% FPR 0.0" in capsys.readouterr().out
 
 

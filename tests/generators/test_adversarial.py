@@ -111,7 +111,7 @@ def test_resumed_training_equals_uninterrupted_bit_for_bit(
     training: Any, method: str, tmp_path: Path
 ) -> None:
     # The penalties' turn must survive: it comes in the middle of a step here.
-    fields = {"discriminator_steps": 2, "penalty_every": 3}
+    fields = {"discriminator_steps": 2} | ({"penalty_every": 3} if method == "r3gan" else {})
     torch.manual_seed(0)
     whole = training(method, **fields)
     losses = steps(whole, 0, 5)

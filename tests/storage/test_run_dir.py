@@ -1,22 +1,27 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import BaseModel
 
-from knowledge_recycling.config import Config
+from knowledge_recycling import pipeline
+from knowledge_recycling.config import METHODS, Config, Teacher
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.results import SplitRecord, TeacherResult, Validation
 from knowledge_recycling.storage.files import atomic, disk_full_explained, write_bytes, write_json
 from knowledge_recycling.storage.metrics_log import Metrics, read_rows
-from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.storage.run_dir import SCHEME, RunDir
 from knowledge_recycling.training.checkpoint import Checkpoint
 
+HERE = Path(__file__).parent
 SPLIT = SplitRecord(
     name="set",
     data_sha256="a" * 64,
@@ -76,7 +81,7 @@ def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
 
 def test_second_process_is_told_who_works_here(tmp_path: Path) -> None:
     script = (
-        "from knowledge_recycling.storage.run_dir import RunDir\n"
+        "from knowledge_recycling.storage.run_dir import SCHEME, RunDir\n"
         "from knowledge_recycling.errors import KRError\n"
         f"run = RunDir({str(tmp_path)!r})\n"
         "try:\n    run.lock().__enter__()\n"
@@ -196,3 +201,80 @@ def test_checkpoint_saves_when_it_is_time(tmp_path: Path) -> None:
 def test_no_run_where_none_is(tmp_path: Path) -> None:
     with pytest.raises(KRError, match="holds no run; start one with `kr run DATA -o"):
         RunDir.existing(tmp_path)
+
+
+def test_a_run_of_an_older_version_is_refused_before_anything_changes(tmp_path: Path) -> None:
+    """The files are those that commit 4ec71b6 wrote."""
+    old = tmp_path / "run"
+    shutil.copytree(HERE / "run_of_4ec71b6", old)
+    config = Config.load(old / "config.yaml")
+    assert config.generator.method == "biggan"
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    for until in ("teacher", "report"):
+        with pytest.raises(
+            KRError, match=r"teacher/inputs\.json: this run was made by another version of kr"
+        ):
+            pipeline.run(config, RunDir(old), until)
+    files = {path for path in old.rglob("*") if path.is_file()} - {old / ".lock"}
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def hashes(run_dir: RunDir, *settings: str) -> str:
+    config = Config.resolve("digits", settings=settings)
+    return run_dir.inputs(config, "generator", (), ("distillation.shift",))["config"]
+
+
+def test_a_hash_covers_what_differs_from_the_defaults(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.adopt_split(SPLIT)
+    plain = hashes(run_dir)
+    assert hashes(run_dir, "generator.steps=1500", "generator.method=latent") == plain
+    assert hashes(run_dir, "distillation.steps=3", "tuning.trials=3") == plain
+    others = [
+        hashes(run_dir, "generator.steps=1501"),
+        hashes(run_dir, "generator.method=biggan"),
+        hashes(run_dir, "generator.method=r3gan"),
+        hashes(run_dir, "distillation.shift=3"),
+        hashes(run_dir, "seed=1"),
+        hashes(run_dir, "precision=bf16"),
+    ]
+    assert len({plain, *others}) == 7
+
+
+def test_a_new_field_with_a_default_leaves_finished_runs_valid(tmp_path: Path) -> None:
+    class Wider(Teacher):
+        new: float = 0.5
+
+    run_dir = RunDir(tmp_path)
+    run_dir.adopt_split(SPLIT)
+    config = Config.resolve("digits", settings=["teacher.width=8"])
+    before = run_dir.inputs(config, "teacher", (), ())
+    same = config.model_copy(update={"teacher": Wider(width=8)})
+    other = config.model_copy(update={"teacher": Wider(width=8, new=1.0)})
+    assert run_dir.inputs(same, "teacher", (), ()) == before
+    assert run_dir.inputs(other, "teacher", (), ()) != before
+
+
+def test_a_changed_default_needs_a_new_scheme() -> None:
+    """Fields at their defaults are not hashed: a fork would take what the old default made.
+
+    Fields may come and go. Where a default changes, raise `SCHEME` and write the file anew.
+    """
+    models: dict[str, type[BaseModel]] = {
+        name: type(getattr(Config(), name)) for name in pipeline.NAMES if name != "generator"
+    }
+    models |= {f"generator ({method})": section for method, section in METHODS.items()}
+    now = {
+        f"{name}.{field}": info.get_default()
+        for name, model in models.items()
+        for field, info in model.model_fields.items()
+        if not info.is_required()
+    }
+    then = json.loads((HERE / "defaults.json").read_text())
+    assert then["scheme"] == SCHEME
+    changed = {n for n, value in then["defaults"].items() if n in now and _json(now[n]) != value}
+    assert not changed
+
+
+def _json(value: object) -> object:
+    return json.loads(json.dumps(value))

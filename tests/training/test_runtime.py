@@ -26,13 +26,13 @@ def test_derived_seeds_differ_by_every_key() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_missing_cuda_is_said() -> None:
     with pytest.raises(KRError, match="no usable CUDA device; use cpu"):
-        Runtime.start(with_device("cuda:1"))
+        Runtime.of(with_device("cuda:1"))
 
 
 @pytest.mark.parametrize("name", ["gpu", "meta", "tpu:0"])
 def test_unknown_device_is_said(name: str) -> None:
     with pytest.raises(KRError, match="expected auto, cpu, cuda or cuda:N"):
-        Runtime.start(with_device(name))
+        Runtime.of(with_device(name))
 
 
 def test_bytes_and_floats_are_inverse() -> None:
@@ -43,7 +43,7 @@ def test_bytes_and_floats_are_inverse() -> None:
 
 
 def test_images_are_channels_first_on_the_device() -> None:
-    runtime = Runtime.start(with_device("cpu"))
+    runtime = Runtime.of(with_device("cpu"))
     images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
     placed = runtime.images(images)
     assert placed.shape == (2, 3, 8, 8)

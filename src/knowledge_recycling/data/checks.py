@@ -6,61 +6,75 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from knowledge_recycling.data.names import check_classes, group_codes, strip_all
+from knowledge_recycling.data.scale import Range, Seen
 from knowledge_recycling.data.types import OPEN
 from knowledge_recycling.errors import KRError
 
 
-def as_images(images: np.ndarray, where: str) -> tuple[np.ndarray, str | None]:
-    """Brings images to one shape and dtype.
+def image_shape(shape: tuple[int, ...], where: str) -> tuple[int, int, int, int]:
+    """The (n, h, w, c) of an array of images.
 
     Args:
-        images: (n, h, w), (n, h, w, 1) or (n, h, w, 3); uint8, or float in [0, 1].
+        shape: (n, h, w), (n, h, w, 1) or (n, h, w, 3).
         where: what to call them in a message.
 
-    Returns:
-        (n, h, w, c) uint8, and the note to state, if any.
-
     Raises:
-        KRError: on another shape, dtype or range, NaN or no image at all.
+        KRError: on another shape, or no image at all.
     """
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+    full = (*shape, 1) if len(shape) == 3 else shape
+    if len(full) != 4 or full[-1] not in (1, 3):
         hint = (
             "; channels come last here: images.transpose(0, 2, 3, 1)"
-            if images.ndim == 4 and images.shape[1] in (1, 3)
+            if len(full) == 4 and full[1] in (1, 3)
             else ""
         )
         raise KRError(
             f"{where}: expected images of shape (n, h, w), (n, h, w, 1) or (n, h, w, 3), "
-            f"found {images.shape}{hint}"
+            f"found {shape}{hint}"
         )
-    if 0 in images.shape:
-        raise KRError(f"{where}: holds no image (shape {images.shape})")
-    if images.dtype == np.uint8:
-        return images, None
-    if not np.issubdtype(images.dtype, np.floating):
-        raise KRError(
-            f"{where}: expected uint8 values 0..255 or float values 0..1, found {images.dtype}; "
-            "convert with images.astype('uint8') if no value exceeds 255"
-        )
-    return _from_float(images, where), "float values 0..1 scaled to 0..255"
+    if 0 in full:
+        raise KRError(f"{where}: holds no image (shape {full})")
+    return full
 
 
-def _from_float(images: np.ndarray, where: str) -> np.ndarray:
-    broken = len(images) - int(np.isfinite(images).all(axis=(1, 2, 3)).sum())
-    if broken:
-        raise KRError(
-            f"{where}: {broken} of {len(images)} images hold NaN or infinite values; "
-            "remove or repair them"
-        )
-    low, high = float(images.min()), float(images.max())
-    if low < 0 or high > 1:
-        hint = "divide by 255" if low >= 0 and high <= 255 else "rescale them"
-        raise KRError(
-            f"{where}: float images must lie in 0..1, found {low:g}..{high:g}; {hint} first"
-        )
-    return np.rint(images * 255).astype(np.uint8)
+def image_dtype(dtype: np.dtype, where: str) -> None:
+    """Refuses values that are no plain numbers.
+
+    Raises:
+        KRError: on complex numbers, dates, text and records.
+    """
+    if dtype.kind not in "biuf":
+        raise KRError(f"{where}: expected uint8 values 0..255 or float values 0..1, found {dtype}")
+
+
+def as_images(
+    images: np.ndarray, where: str, limits: Range | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Brings images to one shape and dtype.
+
+    Args:
+        images: (n, h, w), (n, h, w, 1) or (n, h, w, 3); uint8, bool, or float in 0..1; any numbers
+            where `limits` are stated.
+        where: what to call them in a message.
+        limits: (low, high) that become 0 and 255.
+
+    Returns:
+        (n, h, w, c) uint8, and the notes to state.
+
+    Raises:
+        KRError: on another shape, dtype or range, NaN or no image at all.
+
+    Example:
+        >>> images, notes = as_images(np.ones((2, 8, 8), bool), "mine")
+        >>> images.shape, int(images.max()), notes
+        ((2, 8, 8, 1), 255, ['True and False read as 255 and 0'])
+    """
+    shape = image_shape(images.shape, where)
+    image_dtype(images.dtype, where)
+    seen = Seen()
+    result = seen.convert(images.reshape(shape), limits)
+    return result, seen.judge(images.dtype, limits, where)
 
 
 def as_vector(labels: np.ndarray, where: str) -> np.ndarray:
@@ -88,16 +102,26 @@ def as_vector(labels: np.ndarray, where: str) -> np.ndarray:
     if labels.dtype.kind in "iub":
         return labels.astype(np.int64)
     if labels.dtype.kind == "U":
-        return labels
-    nan = " with NaN" if labels.dtype.kind == "f" and np.isnan(labels).any() else ""
+        return strip_all(labels)
     raise KRError(
-        f"{where}: expected whole numbers 0..C-1 or class names, found {labels.dtype}{nan}"
+        f"{where}: expected whole numbers 0..C-1 or class names, found {labels.dtype}"
+        f"{_missing(labels)}"
     )
+
+
+def _missing(values: np.ndarray) -> str:
+    """How many values are NaN or None, where the dtype allows it."""
+    if values.dtype.kind == "O":
+        kept = values.ravel().tolist()
+        lost = sum(v is None or (isinstance(v, float) and v != v) for v in kept)
+    else:
+        lost = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+    return f" with {lost} missing values (NaN or None)" if lost else ""
 
 
 def as_codes(
     labels: np.ndarray, where: str, names: Sequence[str] | None = None
-) -> tuple[np.ndarray, tuple[str, ...], str | None]:
+) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
     """Maps labels to 0..C-1.
 
     Args:
@@ -106,13 +130,13 @@ def as_codes(
         names: the C class names, where they are known.
 
     Returns:
-        (n,) int64 codes, the class names, and the note to state, if any.
+        (n,) int64 codes, the class names, and the notes to state.
 
     Raises:
-        KRError: where integer labels are not 0..C-1.
+        KRError: where integer labels are not 0..C-1, or class names cannot be told apart.
 
     Example:
-        >>> codes, names, note = as_codes(np.array(["sick", "healthy"]), "labels")
+        >>> codes, names, notes = as_codes(np.array(["sick", "healthy"]), "labels")
         >>> codes.tolist(), names
         ([1, 0], ('healthy', 'sick'))
     """
@@ -121,17 +145,18 @@ def as_codes(
         place = {name: code for code, name in enumerate(found)}
         codes = np.array([place[name] for name in labels.tolist()], np.int64)
         mapped = ", ".join(f"{name}={code}" for name, code in place.items())
-        return codes, found, f"class names mapped to labels in order: {_short(mapped)}"
+        notes = [f"class names mapped to labels in order: {_short(mapped)}"]
+        return codes, found, notes + check_classes(found, where)
     if names is None:
         present = np.unique(labels)
         _check_gaps(present, where)
         names = [str(code) for code in present]
-    elif labels.min() < 0 or labels.max() >= len(names):
+    elif len(labels) and (labels.min() < 0 or labels.max() >= len(names)):
         raise KRError(
             f"{where}: {len(names)} class names are given, so labels must be "
             f"0..{len(names) - 1}; found {labels.min()}..{labels.max()}"
         )
-    return labels.astype(np.int64), tuple(names), None
+    return labels.astype(np.int64), tuple(names), check_classes(names, where)
 
 
 def _check_gaps(present: np.ndarray, where: str) -> None:
@@ -175,13 +200,15 @@ def as_groups(groups: np.ndarray, n: int, where: str) -> np.ndarray:
         (n,) int64 codes in 0..G-1.
 
     Raises:
-        KRError: on another length or dtype.
+        KRError: on another length or dtype, and on unknown patients.
     """
     if groups.size != n:
         raise KRError(f"{where}: {groups.size} groups for {n} images; one for each is needed")
     if groups.dtype.kind not in "iuU":
-        raise KRError(f"{where}: expected whole numbers or strings, found {groups.dtype}")
-    return np.unique(groups.reshape(n), return_inverse=True)[1].astype(np.int64)
+        raise KRError(
+            f"{where}: expected whole numbers or strings, found {groups.dtype}{_missing(groups)}"
+        )
+    return group_codes(groups.reshape(n), where, lambda i: f"image {i}")
 
 
 def check_enough(

@@ -1,33 +1,33 @@
-"""Reads image folders: `class/x.png`, or `train|val|test/class/x.png`."""
+"""Reads image folders: one listing, one pass over the files, one message for all that is wrong."""
 
 from __future__ import annotations
 
-import csv
 import os
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from knowledge_recycling.config import Data
-from knowledge_recycling.data import checks
-from knowledge_recycling.data.decode import SUFFIXES, Decoded, decode
-from knowledge_recycling.data.resize import nearest_size, resize_note
-from knowledge_recycling.data.types import OPEN, SPLITS, Source
+from knowledge_recycling.data import checks, scale, shortcuts
+from knowledge_recycling.data.decode import Decoded, Rule, decode, fits, pages_note
+from knowledge_recycling.data.files import check_memory
+from knowledge_recycling.data.kinds import left_out
+from knowledge_recycling.data.listing import Entry, list_folder, mask_notes
+from knowledge_recycling.data.patients import read_groups
+from knowledge_recycling.data.resize import resize_note, size_advice
+from knowledge_recycling.data.types import OPEN, Source
+from knowledge_recycling.data.words import Problem, count, refuse, shown
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.training.progress import track
 
-SPLIT_FOLDERS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
+LOOKED_AT = 2000
+"""Files looked at in full where their size must be set first; of the others the header is read."""
 
-
-class Entry(NamedTuple):
-    """One image file: its path relative to the folder, its class, its split code."""
-
-    file: str
-    label: str
-    split: int
+LOW_16_BIT = 32768
+"""16-bit files that stay below use less than half of their range, and need a stated one."""
 
 
 def read_folder(root: Path, config: Data) -> Source:
@@ -35,195 +35,220 @@ def read_folder(root: Path, config: Data) -> Source:
 
     Args:
         root: the folder.
-        config: `size` resizes, `groups` names a CSV file, `skip_broken` leaves broken files out.
+        config: `size`, `range` and `color` say how images are read, `groups` names a CSV file,
+            `skip_broken` leaves broken files out.
 
     Returns:
         The source, in the order of split, class and file name.
 
     Raises:
-        KRError: says what in the folder is wrong, and names the file where it is one.
+        KRError: says all that is wrong in the folder, and the settings that cure it.
     """
-    entries, ignored = list_entries(root)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        decoded = list(
-            pool.map(partial(decode, size=config.size), [root / e.file for e in entries])
-        )
-    notes = [f"{ignored} files that are no images were left out"] if ignored else []
-    entries, decoded, skipped = _without_broken(root, entries, decoded, config.skip_broken)
-    notes += [f"{skipped} broken files skipped"] if skipped else []
-    images = _stack(root, decoded)
-    notes += _image_notes(decoded, images.shape[1])
+    listing = list_folder(root)
+    notes = [*left_out(listing.others), *mask_notes(listing.masks), *listing.notes]
+    rule = Rule(config.size, config.range, config.color)
+    decoded = _decode_all(root, listing.entries, rule)
+    entries, decoded, broken = _without_broken(listing.entries, decoded, config.skip_broken)
+    groups, unused, lost = _patients(root, config.groups, [e.file for e in entries])
+    refuse(shown(str(root)), [*broken, *_problems(decoded, rule), *lost])
+    notes += unused
+    skipped = len(listing.entries) - len(entries)
+    notes += [f"{count(skipped, 'broken file')} skipped"] if skipped else []
     names = checks.order_names({e.label for e in entries})
-    groups = None
-    if config.groups:
-        groups = read_groups(root, config.groups, [e.file for e in entries])
-    assigned = np.array([e.split for e in entries], np.int8)
-    if not {0, 1, 2} <= set(assigned.tolist()):
-        assigned[assigned == 0] = OPEN  # val or test is drawn from train
+    labels = np.array([names.index(e.label) for e in entries], np.int64)
+    images = _stack([d.pixels for d in decoded if d.pixels is not None])
     return Source(
         images=images,
-        labels=np.array([names.index(e.label) for e in entries], np.int64),
+        labels=labels,
         groups=groups,
-        assigned=assigned,
+        assigned=_assigned(entries),
         class_names=names,
-        notes=tuple(notes),
+        notes=(*notes, *_image_notes(decoded, rule, images.shape[1]), *_shortcuts(decoded, labels)),
         name=root.absolute().name,
     )
 
 
-def list_entries(root: Path) -> tuple[list[Entry], int]:
-    """Finds the image files of a folder.
-
-    Returns:
-        The entries in the order of split, class and file name, and the number of other files.
-
-    Raises:
-        KRError: where the folder has not the shape of an image folder.
-    """
-    folders = _folders(root)
-    by_split = {
-        name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS
-    }
-    if 0 not in by_split.values():
-        return _list_classes(root, "", folders, OPEN)
-    if others := sorted(set(folders) - set(by_split)):
-        raise KRError(
-            f"{root}: mixes split folders ({', '.join(sorted(by_split))}) with others "
-            f"({', '.join(others)}); move the others out, or rename the split folders if they "
-            "are classes"
-        )
-    if twice := [SPLITS[code] for code, n in Counter(by_split.values()).items() if n > 1]:
-        raise KRError(f"{root}: has more than one folder for {twice[0]}: {', '.join(folders)}")
-    entries: list[Entry] = []
-    ignored = 0
-    for name, code in sorted(by_split.items(), key=lambda item: item[1]):
-        found, others_here = _list_classes(root, f"{name}/", _folders(root / name), code)
-        entries += found
-        ignored += others_here
-    return entries, ignored
+def _patients(
+    root: Path, table: str | None, files: list[str]
+) -> tuple[np.ndarray | None, list[str], list[Problem]]:
+    """Codes where they are known, notes, and what is wrong with the table."""
+    if table is None or not files:
+        return None, [], []
+    try:
+        return *read_groups(root, table, files), []
+    except KRError as error:
+        return None, [], [Problem(str(error))]
 
 
-def _folders(root: Path) -> list[str]:
-    found = (e.name for e in root.iterdir() if e.is_dir())
-    return sorted(name for name in found if not name.startswith((".", "__")))
+def _assigned(entries: list[Entry]) -> np.ndarray:
+    assigned = np.array([e.split for e in entries], np.int8)
+    if not {0, 1, 2} <= set(assigned.tolist()):
+        assigned[assigned == 0] = OPEN  # val or test is drawn from train
+    return assigned
 
 
-def _list_classes(
-    root: Path, prefix: str, classes: list[str], split: int
-) -> tuple[list[Entry], int]:
-    if not classes:
-        raise KRError(
-            f"{root / prefix}: has no class folders; expected class/x.png or "
-            "train|val|test/class/x.png"
-        )
-    entries: list[Entry] = []
-    ignored = 0
-    for label in classes:
-        here = root / prefix / label
-        files = sorted(e.name for e in here.iterdir() if not e.name.startswith("."))
-        images = [f for f in files if (here / f).suffix.lower() in SUFFIXES]
-        if nested := _folders(here):
-            raise KRError(
-                f"{here}: holds folders ({', '.join(nested[:3])}); images must lie directly in the "
-                "folder of their class: class/x.png or train|val|test/class/x.png"
-            )
-        if not images:
-            raise KRError(f"{here}: holds no image; fill this class or remove its folder")
-        entries += [Entry(f"{prefix}{label}/{f}", label, split) for f in images]
-        ignored += len(files) - len(images)
-    return entries, ignored
+def _decode_all(root: Path, entries: list[Entry], rule: Rule) -> list[Decoded]:
+    """Decodes in threads, straight to the target size: full-size pixels live in a thread alone."""
+    if rule.size:
+        side = 3 * rule.size**2 * len(entries)
+        check_memory(side, f"{shown(str(root))}: {count(len(entries), 'image')}", "use fewer")
+    step = max(1, len(entries) // LOOKED_AT)
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        with warnings.catch_warnings():  # Pillow's, which are printed raw
+            warnings.simplefilter("ignore")
+            jobs = [
+                pool.submit(decode, root / entry.file, rule, i % step == 0)
+                for i, entry in enumerate(entries)
+            ]
+            return [jobs[i].result() for i in track("images read", 0, len(entries))]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _without_broken(
-    root: Path, entries: list[Entry], decoded: list[Decoded], skip: bool
-) -> tuple[list[Entry], list[Decoded], int]:
-    broken = [(e, d) for e, d in zip(entries, decoded, strict=True) if d.error]
-    if broken and not skip:
+    entries: list[Entry], decoded: list[Decoded], skip: bool
+) -> tuple[list[Entry], list[Decoded], list[Problem]]:
+    pairs = list(zip(entries, decoded, strict=True))
+    broken = [(e, d) for e, d in pairs if d.error]
+    problems = []
+    if len(broken) == len(pairs):
+        problems = [
+            Problem(
+                f"none of its {count(len(broken), 'image file')} can be decoded "
+                f"(the first: {shown(broken[0][1].error or '')})"
+            )
+        ]
+    elif broken and not skip:
         entry, image = broken[0]
-        more = f" ({len(broken) - 1} more files are broken too)" if len(broken) > 1 else ""
-        raise KRError(
-            f"{root}: {entry.file} cannot be decoded: {image.error}{more}; replace it, or go on "
-            "without broken files with the setting data.skip_broken=true"
-        )
-    whole = [(e, d) for e, d in zip(entries, decoded, strict=True) if not d.error]
-    if not whole:
-        raise KRError(f"{root}: none of its {len(broken)} image files can be decoded")
-    return [e for e, _ in whole], [d for _, d in whole], len(broken)
+        more = f" ({len(broken) - 1} more files are broken too)" if len(broken) > 2 else ""
+        more = " (1 more file is broken too)" if len(broken) == 2 else more
+        text = f"{shown(entry.file)} cannot be decoded: {shown(image.error or '')}{more}"
+        text += "; replace it, or go on without broken files"
+        problems = [Problem(text, ("data.skip_broken=true",))]
+    whole = [(e, d) for e, d in pairs if not d.error]
+    return [e for e, _ in whole], [d for _, d in whole], problems
 
 
-def _stack(root: Path, decoded: list[Decoded]) -> np.ndarray:
-    """(n, s, s, c) uint8 of images that must agree in size and in kind."""
+def _problems(decoded: list[Decoded], rule: Rule) -> list[Problem]:
+    if not decoded:
+        return []
+    return [
+        *_size_problem(decoded, rule),
+        *_depth_problem(decoded, rule),
+        *_color_problem(decoded, rule),
+    ]
+
+
+def _size_problem(decoded: list[Decoded], rule: Rule) -> list[Problem]:
     shapes = Counter(d.shape for d in decoded)
-    arrays = [d.pixels for d in decoded if d.pixels is not None]
-    if len(arrays) < len(decoded) or len({a.shape[:2] for a in arrays}) > 1:
-        (height, width), count = shapes.most_common(1)[0]
-        size = nearest_size((height + width) / 2)
-        what = f"all images are {height} x {width}"
-        if len(shapes) > 1:
-            what = f"images have {len(shapes)} sizes, most often {height} x {width} ({count} files)"
-        reason = "one square size is needed" if len(shapes) > 1 else "which cannot run as it is"
-        raise KRError(
-            f"{root}: {what} pixels (height x width), {reason}; resize them all with "
-            f"the setting data.size={size}"
+    if rule.size or (len(shapes) == 1 and fits(decoded[0].shape)):
+        return []
+    (height, width), number = shapes.most_common(1)[0]
+    what = f"all images are {height} x {width} pixels (height x width), which cannot run as it is"
+    if len(shapes) > 1:
+        what = (
+            f"images have {len(shapes):,} sizes, most often {height} x {width} pixels (height x "
+            f"width; {count(number, 'file')}), and one square size is needed"
         )
-    if not any(d.coloured for d in decoded):
+    advice, setting = size_advice((height + width) / 2)
+    return [Problem(f"{what}; {advice}", (setting,))]
+
+
+def _depth_problem(decoded: list[Decoded], rule: Rule) -> list[Problem]:
+    depths = Counter(d.depth for d in decoded)
+    if len(depths) > 1:
+        told = " and ".join(f"{n:,} {depth}" for depth, n in sorted(depths.items()))
+        return [
+            Problem(
+                f"mixes {told} files; brightness would tell classes or sites apart, so save all "
+                "with the same depth, from the same scale"
+            )
+        ]
+    low = min((d.low for d in decoded if d.low is not None), default=0.0)
+    high = max((d.high for d in decoded if d.high is not None), default=0.0)
+    depth = decoded[0].depth
+    if depth == "8-bit":
+        return []
+    if depth == "16-bit" and not all(d.grey_file for d in decoded):
+        return _deep_color_problem(high, rule)
+    if rule.range or (depth == "16-bit" and low >= 0 and high >= LOW_16_BIT):
+        return []
+    # The header alone was read of some: their values count when all are read.
+    text = f"{depth} values {low:g}..{high:g}, which are on no known scale"
+    if depth == "16-bit" and low >= 0:
+        text = f"16-bit files use {low:g}..{high:g} of 0..65535 and would come out dark"
+    return [Problem(f"{text}; state one range for all images", (scale.suggest(low, high),))]
+
+
+def _deep_color_problem(high: float, rule: Rule) -> list[Problem]:
+    if not rule.range and high >= LOW_16_BIT:
+        return []
+    why = "a stated range cannot be used" if rule.range else "they would come out dark"
+    return [Problem(f"of 16-bit colour only the upper 8 bits are read, so {why}; save with 8 bits")]
+
+
+def _color_problem(decoded: list[Decoded], rule: Rule) -> list[Problem]:
+    """Grey files among coloured ones; a colour file that is grey to the eye counts as colour."""
+    grey = sum(d.grey_file for d in decoded)
+    if rule.color or not grey or not any(d.coloured for d in decoded):
+        return []
+    return [
+        Problem(
+            f"mixes {count(grey, 'grey file')} with {count(len(decoded) - grey, 'colour file')}; "
+            "kind must not tell classes or sites apart, so bring all to one (grey, or rgb)",
+            ("data.color=grey",),
+        )
+    ]
+
+
+def _stack(arrays: list[np.ndarray]) -> np.ndarray:
+    """(n, s, s, c) uint8."""
+    if not any(a.ndim == 3 for a in arrays):
         return np.stack(arrays)[..., np.newaxis]
-    _check_one_kind(root, decoded)
     return np.stack([a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2) for a in arrays])
 
 
-def _check_one_kind(root: Path, decoded: list[Decoded]) -> None:
-    """Refuses grey files among coloured ones; a colour file that is grey to the eye is colour."""
-    grey = sum(d.grey_file for d in decoded)
-    if grey:
-        raise KRError(
-            f"{root}: mixes {grey} grey files with {len(decoded) - grey} colour files; kind must "
-            "not tell classes or sites apart, so bring all to one: save the grey ones as colour "
-            "(Pillow: image.convert('RGB')) or all as grey (image.convert('L'))"
+def _image_notes(decoded: list[Decoded], rule: Rule, size: int) -> list[str]:
+    """What was done to the pixels, counted."""
+    n = len(decoded)
+    grey, turned, transparent, outside, deep = (
+        sum(values)
+        for values in zip(
+            *(
+                (d.grey_file, d.turned, d.transparent, d.outside, d.high is not None)
+                for d in decoded
+            ),
+            strict=True,
         )
-
-
-def _image_notes(decoded: list[Decoded], size: int) -> list[str]:
-    resized = resize_note({d.shape for d in decoded}, size)
-    notes = [resized] if resized else []
-    peaks = [d.peak for d in decoded if d.peak is not None]
-    if peaks:
-        dark = f"; their largest value is {max(peaks)}, so they come out dark"
-        dim = dark if max(peaks) < 65536 // 4 else ""
-        notes.append(f"{len(peaks)} 16-bit images scaled to 8 bits (65535 becomes 255){dim}")
-    return notes
-
-
-def read_groups(root: Path, table: str, files: list[str]) -> np.ndarray:
-    """Reads the patient of each image from a CSV file with the columns `file` and `group`.
-
-    Args:
-        root: the image folder.
-        table: path of the CSV file, as it stands or relative to the folder; `file` in it is
-            relative to the folder.
-        files: image files, relative to the folder.
-
-    Returns:
-        (n,) int64 codes in the order of `files`.
-
-    Raises:
-        KRError: on a missing file, missing columns, or an image without a group.
-    """
-    path = next((p for p in (Path(table), root / table) if p.is_file()), None)
-    if path is None:
-        raise KRError(f"data.groups: {table} does not exist (looked here and in {root})")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise KRError(f"data.groups: {path}: cannot be read as CSV ({error})") from None
-    if not rows or not {"file", "group"} <= set(rows[0]):
-        found = ", ".join(map(str, rows[0])) if rows else "no row"
-        raise KRError(f"data.groups: {path}: needs the columns file and group; found {found}")
-    known = {(row["file"] or "").replace("\\", "/"): row["group"] for row in rows}
-    if absent := [file for file in files if not known.get(file)]:
-        raise KRError(
-            f"data.groups: {path}: {len(absent)} images have no group, such as {absent[0]}; give "
-            "each file, relative to the image folder, its group"
+    )
+    told = {
+        f"{count(turned, 'image')} turned upright, as their EXIF orientation says": turned,
+        f"{count(transparent, 'image')} with transparency, shown on black": transparent,
+        f"{count(outside, 'image')} with values outside the stated range, clipped": outside,
+        f"{count(grey, 'grey file')} and {count(n - grey, 'colour file')} all read as "
+        f"{rule.color}": rule.color and 0 < grey < n,
+    }
+    notes = [note for note, holds in told.items() if holds]
+    if rule.range:
+        low, high = rule.range
+        notes.append(f"values {low:g}..{high:g} scaled to 0..255")
+    elif deep:
+        peak = max(d.high for d in decoded if d.high is not None)
+        notes.append(
+            f"{count(deep, '16-bit image')} scaled to 8 bits (65535 becomes 255; the largest "
+            f"value is {peak:g})"
         )
-    return checks.as_groups(np.array([known[file] for file in files]), len(files), str(path))
+    more = [pages_note(decoded), resize_note({d.shape for d in decoded}, size)]
+    return [*notes, *(note for note in more if note)]
+
+
+def _shortcuts(decoded: list[Decoded], labels: np.ndarray) -> list[str]:
+    facts = {
+        "format": [d.format for d in decoded],
+        "kind (grey or colour, alpha, bit depth)": [
+            f"{d.depth} {d.grey_file} {d.alpha}" for d in decoded
+        ],
+    }
+    found = shortcuts.find([d.shape for d in decoded], facts, labels)
+    return [shortcut.note() for shortcut in found]

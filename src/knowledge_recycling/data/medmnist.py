@@ -69,7 +69,13 @@ def fetch(name: str, size: int) -> Path:
     """
     md5 = _checksum(name, size)
     file = f"{name}.npz" if size == 28 else f"{name}_{size}.npz"
-    path = Path.home() / ".medmnist" / file
+    try:
+        path = Path.home() / ".medmnist" / file
+    except RuntimeError:
+        raise KRError(
+            f"{file}: the cache ~/.medmnist cannot be found, since the home folder is not known; "
+            "set the environment variable HOME, or give the path of the file"
+        ) from None
     if not path.is_file():
         _download(file, path, md5)
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from itertools import combinations
 
 import numpy as np
@@ -12,6 +11,7 @@ from knowledge_recycling.config import Data
 from knowledge_recycling.data.source import open_source
 from knowledge_recycling.data.splits import draw, drawn_splits
 from knowledge_recycling.data.types import SPLITS, Source, Split
+from knowledge_recycling.data.words import count
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.results import SplitRecord
 
@@ -105,22 +105,60 @@ def example_grid(config: Data, record: SplitRecord, per_class: int, seed: int) -
 def _split_notes(
     source: Source, indices: Mapping[str, np.ndarray], counts: Mapping[str, list[int]]
 ) -> list[str]:
-    notes = []
+    notes = _constant_notes(source, indices)
     for name in ("val", "test"):
         if absent := [source.class_names[c] for c, n in enumerate(counts[name]) if n == 0]:
             notes.append(f"{name} has no image of: {', '.join(absent)}")
-    prints = {name: _prints(source.images, places) for name, places in indices.items()}
+    notes += _label_notes(source)
+    again = len(indices["train"]) - len(np.unique(source.copies[indices["train"]]))
+    if again:
+        what = _are_copies(again, "train", "other train images")
+        notes.append(f"{what}, so random halves of train share them")
     for first, second in combinations(SPLITS, 2):
-        known = set(prints[first])
-        if again := sum(fingerprint in known for fingerprint in prints[second]):
-            notes.append(f"{again} {second} images are exact duplicates of {first} images")
+        known = source.copies[indices[first]]
+        if again := int(np.isin(source.copies[indices[second]], known).sum()):
+            notes.append(_are_copies(again, second, f"{first} images"))
         if source.groups is None:
             continue
         shared = np.intersect1d(source.groups[indices[first]], source.groups[indices[second]])
         if len(shared):
-            notes.append(f"{len(shared)} groups (patients) are in both {first} and {second}")
+            what = (
+                "1 group (patient) is"
+                if len(shared) == 1
+                else f"{len(shared):,} groups (patients) are"
+            )
+            notes.append(f"{what} in both {first} and {second}")
     return notes
 
 
-def _prints(images: np.ndarray, places: np.ndarray) -> list[bytes]:
-    return [blake2b(images[place].tobytes(), digest_size=16).digest() for place in places]
+def _are_copies(number: int, split: str, others: str) -> str:
+    verb = "is an exact duplicate" if number == 1 else "are exact duplicates"
+    return f"{count(number, f'{split} image')} {verb} of {others}"
+
+
+def _constant_notes(source: Source, indices: Mapping[str, np.ndarray]) -> list[str]:
+    """Images of one value throughout, by split; and classes of which nothing else is there."""
+    notes = []
+    for name, places in indices.items():
+        if blank := int(source.constant[places].sum()):
+            verb = "is" if blank == 1 else "are"
+            notes.append(
+                f"{blank:,} of {count(len(places), f'{name} image')} {verb} constant (of one value "
+                "throughout)"
+            )
+    for label, class_name in enumerate(source.class_names):
+        if source.constant[source.labels == label].all():
+            notes.append(f"all images of class {class_name} are constant")
+    return notes
+
+
+def _label_notes(source: Source) -> list[str]:
+    """Images that occur under more than one label."""
+    pairs = np.unique(np.stack([source.copies, source.labels]), axis=1)
+    labels = np.bincount(pairs[0])
+    twice = np.flatnonzero(labels > 1)
+    if not len(twice):
+        return []
+    copies = int(np.isin(source.copies, twice).sum())
+    verb = "occurs" if len(twice) == 1 else "occur"
+    return [f"{count(len(twice), 'image')} {verb} under more than one label ({copies:,} copies)"]

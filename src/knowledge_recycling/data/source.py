@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +14,15 @@ from sklearn.datasets import load_digits
 
 from knowledge_recycling.config import Data
 from knowledge_recycling.data import checks, medmnist, resize
+from knowledge_recycling.data.files import SPECIAL, status
 from knowledge_recycling.data.folder import read_folder
+from knowledge_recycling.data.listing import list_folder
+from knowledge_recycling.data.names import check_path_name
 from knowledge_recycling.data.npz import read_npz
+from knowledge_recycling.data.patients import find_table
+from knowledge_recycling.data.scale import check_contrast
 from knowledge_recycling.data.types import OPEN, Source
+from knowledge_recycling.data.words import shown
 from knowledge_recycling.errors import KRError
 
 
@@ -42,24 +49,28 @@ def open_source(config: Data) -> Source:
     if config.size is not None:
         resize.check_square_size(config.size)
     path = _locate(config.source)
-    if config.groups and (path is None or path.is_file()):
+    folder = path is not None and path.is_dir()
+    if config.groups and not folder:
         raise KRError(
             f"data.groups: is for image folders, and {config.source} is none; an npz file holds "
             "groups in the arrays {split}_groups or groups"
         )
     # abspath, not resolve: a link keeps the name that the user knows.
-    stamp = _stamp(path, config.groups, config.canaries)
-    return _read(config, path and Path(os.path.abspath(path)), stamp)
+    absolute = path and Path(os.path.abspath(path))
+    tables = [find_table(path, config.groups)] if path and config.groups else []
+    tables += [Path(config.canaries)] if config.canaries else []
+    return _read(config, absolute, _stamp(path, folder, tables))
 
 
-def _stamp(path: Path | None, *others: str | None) -> tuple[int, int, int]:
+def _stamp(path: Path | None, folder: bool, tables: list[Path]) -> tuple[int, int, int]:
     """Number, latest change and total size of the files read; other once they have changed."""
-    files = [path, *path.rglob("*")] if path else []
-    files += [Path(other) for other in others if other]
-    if not files:
-        return 0, 0, 0
-    stats = [file.stat() for file in files if file.exists()]
-    return len(stats), max(s.st_mtime_ns for s in stats), sum(s.st_size for s in stats)
+    number, latest, size = list_folder(path).stamp if path and folder else (0, 0, 0)
+    for file in [path, *tables] if path and not folder else tables:
+        found = status(file)
+        if found is not None:
+            number, size = number + 1, size + found.st_size
+            latest = max(latest, found.st_mtime_ns)
+    return number, latest, size
 
 
 def _locate(source: str) -> Path | None:
@@ -70,17 +81,27 @@ def _locate(source: str) -> Path | None:
         return medmnist.fetch(*name)
     if not source:
         raise KRError("data.source: is empty; give digits, a path or a MedMNIST name")
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise KRError(f"data.source: {source} does not exist{_suggest(path)}")
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:
+        raise KRError(f"data.source: {shown(source)}: the home folder is not known") from None
+    check_path_name(os.path.abspath(path), "data.source")
+    found = status(path)
+    if found is None:
+        raise KRError(f"data.source: {shown(source)[:300]} does not exist{_suggest(path)}")
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise KRError(f"data.source: {shown(source)} {SPECIAL}")
     return path
 
 
 def _suggest(path: Path) -> str:
     parent = path.parent
-    siblings = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    try:
+        siblings = os.listdir(parent)
+    except OSError:
+        siblings = []
     near = difflib.get_close_matches(path.name, siblings, n=3)
-    found = [str(parent / name) for name in near]
+    found = [shown(str(parent / name)) for name in near]
     if parent == Path():
         known = ["digits", *medmnist.table()]
         found += difflib.get_close_matches(path.name.lower(), known, n=3)
@@ -92,13 +113,13 @@ def _suggest(path: Path) -> str:
 @lru_cache(maxsize=2)
 def _read(config: Data, path: Path | None, stamp: tuple[int, int, int]) -> Source:
     if path is None:
-        source = _digits()
+        source = _digits(config)
     elif path.is_dir():
         source = read_folder(path, config)
     else:
-        source = _with_names(read_npz(path), config, path)
-    where = str(path or source.name)
-    source = _sized(source, config.size, where)
+        source = _with_names(read_npz(path, config), config, path)
+    where = shown(str(path or source.name))
+    source = _checked(source, config, where)
     if config.canaries:
         source = _with_canaries(source, Path(config.canaries))
     checks.check_enough(source.labels, source.assigned, source.class_names, source.groups, where)
@@ -108,17 +129,25 @@ def _read(config: Data, path: Path | None, stamp: tuple[int, int, int]) -> Sourc
     return source
 
 
-def _digits() -> Source:
+def _digits(config: Data) -> Source:
     bunch = load_digits()
+    images = np.rint(bunch.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)
+    if config.range:
+        raise KRError("data.range: is for images of your own; digits come with a known range")
+    side = config.size or images.shape[1]
     return Source(
-        images=np.rint(bunch.images[..., np.newaxis] * (255 / 16)).astype(np.uint8),
+        images=resize.color_stack(resize.resize_stack(images, side), config.color),
         labels=bunch.target.astype(np.int64),
         groups=None,
         assigned=np.full(len(bunch.target), OPEN, np.int8),
         class_names=tuple(map(str, bunch.target_names)),
-        notes=("values 0..16 scaled to 0..255",),
+        notes=("values 0..16 scaled to 0..255", *_some(resize.resize_note({(8, 8)}, side))),
         name="digits",
     )
+
+
+def _some(note: str | None) -> list[str]:
+    return [note] if note else []
 
 
 def _with_names(source: Source, config: Data, path: Path) -> Source:
@@ -151,11 +180,8 @@ def _with_canaries(source: Source, path: Path) -> Source:
     )
 
 
-def _sized(source: Source, size: int | None, where: str) -> Source:
-    height, width = source.images.shape[1:3]
-    note = resize.resize_note({(height, width)}, size) if size else None
-    if size is None or note is None:
-        resize.check_shape(height, width, where)
-        return source
-    images = resize.resize_stack(source.images, size)
-    return replace(source, images=images, notes=(*source.notes, note))
+def _checked(source: Source, config: Data, where: str) -> Source:
+    _, height, width, _ = source.images.shape
+    resize.check_shape(height, width, where)
+    notes = check_contrast(source.images, config.range, where, source.notes)
+    return replace(source, notes=(*source.notes, *notes))

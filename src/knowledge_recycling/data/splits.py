@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from knowledge_recycling.config import Data
 from knowledge_recycling.data.types import OPEN, SPLITS, Source
@@ -20,7 +22,7 @@ def drawn_splits(source: Source) -> list[str]:
 
 
 def draw(source: Source, config: Data, seed: int) -> np.ndarray:
-    """Completes the assignment, stratified by class, whole groups where groups are known.
+    """Completes the assignment, stratified by class; groups and exact copies stay together.
 
     Val takes `val_fraction` and test `test_fraction` of the images that no given split has taken;
     train takes the rest.
@@ -31,8 +33,8 @@ def draw(source: Source, config: Data, seed: int) -> np.ndarray:
         seed: of the draw.
 
     Returns:
-        (n,) int8: 0 train, 1 val, 2 test. Without groups, each class is in each drawn split with
-        its exact share, rounded.
+        (n,) int8: 0 train, 1 val, 2 test. Without groups and copies, each class is in each drawn
+        split with its exact share, rounded.
 
     Raises:
         KRError: where whole groups cannot bring each class into each split.
@@ -46,11 +48,41 @@ def draw(source: Source, config: Data, seed: int) -> np.ndarray:
     shares = {SPLITS.index(name): share for name, share in wanted.items() if name in drawn}
     rng = np.random.default_rng([seed, *b"split"])
     labels = source.labels[places]
+    together = units(source)[places]
     if source.groups is None:
-        result[places] = _draw_images(labels, shares, rng)
-    else:
-        result[places] = _draw_groups(labels, source.groups[places], shares, rng, source)
+        drawn_units = _draw_copies(labels, together, shares, rng)
+        if drawn_units is not None:
+            result[places] = drawn_units
+            return result
+    result[places] = _draw_groups(labels, together, shares, rng, source)
     return result
+
+
+def units(source: Source) -> np.ndarray:
+    """Codes (n,) of what must stay together: a patient's images, exact copies, and both chained."""
+    if source.groups is None:
+        return source.copies
+    n = len(source)
+    if len(np.unique(source.copies)) == n:
+        return source.groups
+    # An image links its group with its set of copies; a unit is what hangs together.
+    group = np.unique(source.groups, return_inverse=True)[1].reshape(n)
+    ones = np.ones(n, np.int8)
+    size = (int(group.max()) + 1, int(source.copies.max()) + 1)
+    links = coo_matrix((ones, (group, source.copies + size[0])), shape=(sum(size), sum(size)))
+    return connected_components(links, directed=False)[1][group].astype(np.int64)
+
+
+def _draw_copies(
+    labels: np.ndarray, together: np.ndarray, shares: dict[int, float], rng: np.random.Generator
+) -> np.ndarray | None:
+    """Draws one image of each set of copies, the others go with it; None where that is too few."""
+    _, first, unit = np.unique(together, return_index=True, return_inverse=True)
+    first, rank = np.unique(first, return_inverse=True)
+    counts = np.bincount(labels[first], minlength=int(labels.max()) + 1)
+    if (counts < 2 + len(shares)).any():
+        return None
+    return _draw_images(labels[first], shares, rng)[rank[unit.reshape(len(labels))]]
 
 
 def _draw_images(
@@ -87,10 +119,15 @@ def _draw_groups(
         filled = np.stack([counts[choice == s].sum(axis=0) for s in range(len(splits))])
         if (filled >= least).all():
             return splits[choice][codes]
+    what = "groups (patients) and exact copies" if source.groups is not None else "exact copies"
+    pairs = np.unique(np.stack([codes, labels]), axis=1)[1]
+    rarest = int(np.bincount(pairs, minlength=len(source.class_names)).argmin())
     raise KRError(
         f"{source.name}: no way was found to bring each class into each of "
-        f"{', '.join(drawn_splits(source))} with whole groups (patients); "
-        "add groups with the rarer classes, or give the splits"
+        f"{', '.join(drawn_splits(source))} with {what} kept together: class "
+        f"{source.class_names[rarest]!r} has {np.sum(labels == rarest)} images, and "
+        f"{np.sum(pairs == rarest)} once those are one; add images of other patients to it, or "
+        "give the splits"
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from knowledge_recycling.data.scale import constant
 
 SPLITS = ("train", "val", "test")
 """Names of the splits; a split's code is its position."""
@@ -51,6 +54,24 @@ class Source:
             digest.update(f"{array.shape}{array.dtype.str}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @cached_property
+    def constant(self) -> np.ndarray:
+        """Which images are of one value throughout: (n,) bool."""
+        return constant(self.images)
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """Codes (n,) int64 that two images share where their pixels are equal.
+
+        Constant images count as no copies: all blank ones would else be a single large unit.
+        """
+        seen: dict[object, int] = {}
+        keys: Iterable[object] = (
+            place if blank else hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            for place, (image, blank) in enumerate(zip(self.images, self.constant, strict=True))
+        )
+        return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,9 +4,8 @@ Each file has a network and its training, with the same small interface:
 
 - `G(z, labels)`: z (n, `G.latent_dim`) ~ N(0, s^2 I) and labels (n,) to images (n, c, h, w) in
   -1..1 in one forward pass; `G.spec` holds the keyword arguments that rebuild it.
-- `Training(config, channels=, classes=, size=, device=, autocast=, ...)` with
-  `step(images, labels, progress)` -> losses, `snapshot(images, labels)` -> G with averaged
-  weights, `state_dict()` and `load_state_dict()` for an exact resumption.
+- a training, made from (config, channels=, classes=, size=, device=, autocast=, ...), that offers
+  what `interface.Training` says.
 
 What is drawn from is always a `Mixture`, of one Generator or more.
 

@@ -99,7 +99,7 @@ class _Search:
         except optuna.TrialPruned:
             state = TrialState.PRUNED
         looks = [figures["accuracy"] for figures in seen]
-        study.tell(trial, looks[-1] if state == TrialState.COMPLETE else None, state=state)
+        _tell(study, trial, looks, state)
         parameters = {name: trial.params[name] for name in NAMES}
         return {
             "trial": number,
@@ -143,28 +143,24 @@ def _space(section: Section) -> dict[str, BaseDistribution]:
 
 
 def _study(table: Sequence[Mapping[str, Any]], section: Section) -> optuna.Study:
-    """A study in memory that knows the trials of a table."""
+    """A study in memory that was told the trials of a table, in the way of `_Search._try`.
+
+    Not by `Study.add_trial`: it refuses the default where that lies outside the searched range.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=4)
     )
     for row in table:
-        space = _space(section)
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState[row["state"].upper()],
-                value=row["looks"][-1],
-                params={name: row[name] for name in space},
-                distributions={name: _with_value(d, row[name]) for name, d in space.items()},
-                intermediate_values=dict(enumerate(row["looks"], start=1)),
-            )
-        )
+        study.enqueue_trial({name: row[name] for name in NAMES})
+        trial = study.ask(_space(section))
+        for look, accuracy in enumerate(row["looks"], start=1):
+            trial.report(accuracy, look)
+        _tell(study, trial, row["looks"], TrialState[row["state"].upper()])
     return study
 
 
-def _with_value(distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    """The range, widened to a value outside it: the default is tried whatever is searched."""
-    if not isinstance(distribution, FloatDistribution):
-        return distribution
-    low, high = min(distribution.low, value), max(distribution.high, value)
-    return FloatDistribution(low, high, log=distribution.log)
+def _tell(
+    study: optuna.Study, trial: optuna.Trial, looks: Sequence[float], state: TrialState
+) -> None:
+    study.tell(trial, looks[-1] if state == TrialState.COMPLETE else None, state=state)

@@ -1,0 +1,114 @@
+"""The patients of a folder's images, from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import posixpath
+from pathlib import Path
+
+import numpy as np
+
+from knowledge_recycling.data.files import open_regular, status
+from knowledge_recycling.data.names import group_codes, stripped
+from knowledge_recycling.data.words import count, listed, shown
+from knowledge_recycling.errors import KRError
+
+MAX_BYTES = 200_000_000
+
+
+def find_table(root: Path, table: str) -> Path:
+    """The CSV file: as it stands, or relative to the folder.
+
+    Raises:
+        KRError: it is at neither place.
+    """
+    for path in (Path(table), root / table):
+        if status(path) is not None:
+            return path
+    raise KRError(f"data.groups: {shown(table)} does not exist (looked here and in {root})")
+
+
+def read_groups(root: Path, table: str, files: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Reads the patient of each image from a CSV file with the columns `file` and `group`.
+
+    Blanks around names do not count. Columns may be parted by comma, semicolon or tab.
+
+    Args:
+        root: the image folder.
+        table: path of the CSV file, as it stands or relative to the folder; `file` in it is
+            relative to the folder.
+        files: image files, relative to the folder.
+
+    Returns:
+        (n,) int64 codes in the order of `files`, and notes.
+
+    Raises:
+        KRError: on a missing file, missing columns, a file in two rows, an image without a group
+            and an unknown patient.
+    """
+    path = find_table(root, table)
+    where = f"data.groups: {shown(str(path))}"
+    rows = _rows(_text(path, where), where)
+    lines: dict[str, int] = {}
+    known: dict[str, str] = {}
+    for line, file, group in rows:
+        name = _relative(file, root)
+        if name in known:
+            raise KRError(
+                f"{where}: lines {lines[name]} and {line} are both for {shown(name)}; give each "
+                "file one row"
+            )
+        known[name], lines[name] = group, line
+    if absent := [file for file in files if file not in known]:
+        raise KRError(
+            f"{where}: {count(len(absent), 'image')} without a group, such as "
+            f"{shown(absent[0])}; give each file, relative to the image folder, its group"
+        )
+    groups = np.array([known[file] for file in files], np.str_)
+    codes = group_codes(groups, where, lambda i: f"line {lines[files[i]]}")
+    unused = len(known) - len(files)
+    rest = "names a file that is no image read" if unused == 1 else "name no image that is read"
+    return codes, [f"{count(unused, 'row')} of the groups file {rest}"] * (unused > 0)
+
+
+def _text(path: Path, where: str) -> str:
+    with open_regular(path) as stream:
+        raw = stream.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise KRError(f"{where}: is larger than {MAX_BYTES // 10**6} MB; that is no list of files")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise KRError(f"{where}: is not UTF-8 text; save it as CSV in UTF-8") from None
+
+
+def _rows(text: str, where: str) -> list[tuple[int, str, str]]:
+    """(line, file, group) of each row that is not empty."""
+    first = text.split("\n", 1)[0]
+    mark = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+    try:
+        header = [stripped(name).casefold() for name in next(reader, [])]
+        if header.count("file") != 1 or header.count("group") != 1:
+            found = listed(header, 8) if any(header) else "no row"
+            raise KRError(f"{where}: needs the columns file and group, once each; found {found}")
+        at, of = header.index("file"), header.index("group")
+        rows = []
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                row += [""] * len(header)
+                rows.append((reader.line_num, stripped(row[at]), stripped(row[of])))
+    except csv.Error as error:
+        raise KRError(f"{where}: cannot be read as CSV ({error})") from None
+    if not rows:
+        raise KRError(f"{where}: holds no row below its header")
+    return rows
+
+
+def _relative(file: str, root: Path) -> str:
+    """A file as the listing calls it: relative, with slashes."""
+    name = posixpath.normpath(file.replace("\\", "/"))
+    top = os.path.abspath(root).replace("\\", "/").rstrip("/") + "/"
+    return name.removeprefix(top)
