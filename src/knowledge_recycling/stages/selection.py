@@ -26,17 +26,17 @@ def run(config: Config, run_dir: RunDir) -> SelectionResult:
     memory = run_dir.stage("selection") / "probes.json"
     scores: dict[str, dict[str, float]] = read_json(memory) if memory.exists() else {}
 
-    def score(snapshot: int, steps: int, look: str) -> dict[str, float]:
+    def score(snapshot: int, steps: int, look: str) -> Look:
         purpose = f"{look} of snapshot {snapshot}"
         if purpose not in scores:
             source = artefacts.source(run_dir, snapshot, teacher, Parameters(), runtime)
             scores[purpose] = bench.score(source, steps, look, f"snapshot {snapshot}")
             write_json(memory, scores)
-        return scores[purpose]
+        return Look(**scores[purpose])
 
     *others, chosen = snapshots = run_dir.result("generator").snapshots
-    screens: dict[int, dict[str, float]] = {}
-    finals: dict[int, dict[str, float]] = {}
+    screens: dict[int, Look] = {}
+    finals: dict[int, Look] = {}
     if others:
         screens = {s: score(s, config.selection.screen_steps, "screen") for s in snapshots}
         best = sorted(others, key=lambda s: rank(screens[s]))[-config.selection.finalists :]
@@ -44,11 +44,6 @@ def run(config: Config, run_dir: RunDir) -> SelectionResult:
         finals = {s: score(s, config.selection.final_steps, "final look") for s in finalists}
         chosen = finalists[bench.winner(list(finals.values()))]
     table = tuple(
-        Candidate(snapshot=s, screen=_look(screens.get(s)), final=_look(finals.get(s)))
-        for s in snapshots
+        Candidate(snapshot=s, screen=screens.get(s), final=finals.get(s)) for s in snapshots
     )
     return SelectionResult(snapshot=chosen, table=table)
-
-
-def _look(figures: dict[str, float] | None) -> Look | None:
-    return Look(**figures) if figures else None
