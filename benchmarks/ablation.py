@@ -24,7 +24,7 @@ from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.statistics.rates import mean_interval
 from knowledge_recycling.storage.files import write_bytes, write_json
-from knowledge_recycling.synthesis.source import Parameters
+from knowledge_recycling.synthesis.parameters import Parameters
 
 RESULTS = common.RESULTS / "ablation"
 TABLE = common.DOCS / "ablation.md"
@@ -69,7 +69,7 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) 
             "dataset": name,
             "preset": preset,
             "seed": seed,
-            "teacher": {key: evaluation["teacher"][key] for key in ("accuracy", "auc")},
+            "teacher": {key: getattr(evaluation.teacher, key) for key in ("accuracy", "auc")},
             "variants": found,
             "commit": code,
             **common.origin(
@@ -85,7 +85,7 @@ def variant(run: kr.RunDir, key: str) -> kr.RunDir:
     Where Tuning kept the defaults, (d) is the run itself; where Checkpoint Optimisation kept the
     last snapshot, the Student without it is that of (d).
     """
-    if key == "d" and run.result("tuning")["parameters"] == asdict(Parameters()):
+    if key == "d" and run.result("tuning").parameters == Parameters():
         return run
     if key == "features" and not other_choice(run):
         return variant(run, "d")
@@ -97,25 +97,27 @@ def variant(run: kr.RunDir, key: str) -> kr.RunDir:
     pipeline.run(config, new, "generator")
     selection, tuning = run.result("selection"), run.result("tuning")
     if not selected:
-        selection |= {"snapshot": run.result("generator")["snapshots"][-1]}
+        last = run.result("generator").snapshots[-1]
+        selection = selection.model_copy(update={"snapshot": last})
     pipeline.take_over("selection", config, new, selection)
-    pipeline.take_over("tuning", config, new, tuning | {"parameters": asdict(Parameters())})
+    untuned = tuning.model_copy(update={"parameters": Parameters()})
+    pipeline.take_over("tuning", config, new, untuned)
     pipeline.run(config, new, "evaluation")
     return new
 
 
 def other_choice(run: kr.RunDir) -> bool:
     """Whether Checkpoint Optimisation took another snapshot than the last."""
-    return bool(run.result("selection")["snapshot"] != run.result("generator")["snapshots"][-1])
+    return run.result("selection").snapshot != run.result("generator").snapshots[-1]
 
 
 def figures(run: kr.RunDir) -> dict[str, Any]:
     """Accuracy and AUC of the Student on test, the gap, and the seconds of its training."""
     evaluation = run.result("evaluation")
     return {
-        "student": {key: evaluation["student"][key] for key in ("accuracy", "auc")},
-        "cas_gap": evaluation["cas_gap"],
-        "seconds": run.result("distillation")["seconds"],
+        "student": {key: getattr(evaluation.student, key) for key in ("accuracy", "auc")},
+        "cas_gap": asdict(evaluation.cas_gap),
+        "seconds": run.result("distillation").seconds,
     }
 
 

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from knowledge_recycling.results import Result
 from knowledge_recycling.statistics.estimate import Estimate
 from knowledge_recycling.statistics.rates import mean_interval
 from knowledge_recycling.storage.run_dir import RunDir
@@ -67,14 +68,14 @@ def forked(run: RunDir, suffix: str) -> RunDir:
     return RunDir(path) if path.exists() else run.fork(path)
 
 
-def origin(run: RunDir, result: dict[str, Any], command: str) -> dict[str, Any]:
+def origin(run: RunDir, result: Result, command: str) -> dict[str, Any]:
     """How a stage's result came about: what to type, versions, machine, data."""
     return {
         "command": command,
-        "versions": result["versions"],
-        "machine": f"{processor()}, {result['machine']}",
-        "device": result["device"],
-        "data_sha256": run.split()["data_sha256"],
+        "versions": result.versions,
+        "machine": f"{processor()}, {result.machine}",
+        "device": result.device,
+        "data_sha256": run.split().data_sha256,
     }
 
 

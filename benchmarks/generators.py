@@ -24,8 +24,8 @@ from knowledge_recycling import artefacts, data, pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.statistics.rates import mean_interval
 from knowledge_recycling.storage.files import write_bytes, write_json
+from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench
-from knowledge_recycling.synthesis.source import Parameters
 from knowledge_recycling.training.runtime import Runtime
 
 RESULTS = common.RESULTS / "generators"
@@ -86,9 +86,9 @@ def one(run: kr.RunDir, name: str, words: str, target: Path, code: str) -> None:
     found["variants"][words] = {
         "settings": VARIANTS[words],
         "validation": figures,
-        "seconds": generator["seconds"],
-        "warning": generator["warning"],
-        "parameters": generator["parameters"],
+        "seconds": generator.seconds,
+        "warning": generator.warning,
+        "parameters": generator.parameters,
         "commit": code,
     }
     write_json(
@@ -97,7 +97,7 @@ def one(run: kr.RunDir, name: str, words: str, target: Path, code: str) -> None:
             "dataset": name,
             "preset": config.preset,
             "seed": config.seed,
-            "teacher_validation": run.result("teacher")["validation"],
+            "teacher_validation": run.result("teacher").validation.tree(),
             "variants": found["variants"],
             "probe_steps": STEPS,
             **common.origin(run, generator, f"python -m benchmarks.generators --sets {name}"),
@@ -110,7 +110,7 @@ def probe(config: Config, run: kr.RunDir) -> dict[str, float]:
     runtime = Runtime.of(config)
     (val,) = data.load(config.data, run.split(), "val")
     teacher = artefacts.classifier(run, "teacher", runtime)
-    snapshot = run.result("generator")["snapshots"][-1]
+    snapshot = run.result("generator").snapshots[-1]
     source = artefacts.source(run, snapshot, teacher, Parameters(), runtime)
     spec = artefacts.student_spec(config, run)
     bench = Bench.of(

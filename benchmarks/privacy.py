@@ -112,7 +112,8 @@ def one(folder: Path, name: str, count: int, workers: int, runs: Path) -> None:
 def record(run: kr.RunDir, name: str) -> dict[str, Any]:
     """What a result file says of a run and its shadows."""
     evaluation, audit = run.result("evaluation"), run.result("audit")
-    about = audit["shadows"]
+    assert audit.shadows is not None
+    about = audit.shadows.tree()
     return {
         "dataset": name,
         **asdict(SETTINGS[name]),
@@ -121,17 +122,24 @@ def record(run: kr.RunDir, name: str) -> dict[str, Any]:
         **{key: about[key] for key in ("pool", "patients", "primary", "powered", "control")},
         **{key: about[key] for key in ("power", "copies", "seconds_per_shadow")},
         "threads_per_shadow": about["threads_per_shadow"],
-        "run_accuracy": {who: evaluation[who]["accuracy"] for who in ("teacher", "student")},
+        "run_accuracy": {
+            "teacher": evaluation.teacher.accuracy,
+            "student": evaluation.student.accuracy,
+        },
         "targets": {
             channel: {
                 "attacks": {
-                    attack: figures
-                    for attack, figures in target["attacks"].items()
-                    if figures["protocol"] == "shadows"
+                    attack: asdict(figures)
+                    for attack, figures in target.attacks.items()
+                    if figures.protocol == "shadows"
                 },
-                **{key: target[key] for key in ("groups", "single") if key in target},
+                **{
+                    key: found
+                    for key in ("groups", "single")
+                    if (found := asdict(target)[key]) is not None
+                },
             }
-            for channel, target in audit["targets"].items()
+            for channel, target in audit.targets.items()
         },
         "canary_arm": about["canaries"],
         "scaling": json.loads(SCALING.read_text()) if SCALING.exists() else None,
@@ -154,7 +162,7 @@ def scaling(count: int = 8) -> dict[str, Any]:
             begin = time.monotonic()
             shadow_runs.run(run, config, count, workers=workers, reuse_choices=True)
             seconds[str(workers)] = round(time.monotonic() - begin, 1)
-        machine = run.result("evaluation")["machine"]
+        machine = run.result("evaluation").machine
     return {
         "dataset": "digits",
         "preset": "demo",

@@ -10,6 +10,7 @@ tables that README.md and docs/results quote, from the result files alone.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,27 +64,31 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) 
 def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
     """What a result file says of a run."""
     results = {stage: run.result(stage) for stage in pipeline.NAMES}
-    evaluation, audit = results["evaluation"], results["audit"]
+    evaluation, teacher = run.result("evaluation"), run.result("teacher")
     return {
         "dataset": name,
         "preset": preset,
         "seed": seed,
-        "teacher": {key: evaluation["teacher"][key] for key in FIGURES},
-        "student": {key: evaluation["student"][key] for key in FIGURES},
-        "cas_gap": evaluation["cas_gap"],
-        "test_images": evaluation["images"],
-        "teacher_validation": results["teacher"]["validation"],
-        "synthesis": results["tuning"]["parameters"],
+        "teacher": {key: getattr(evaluation.teacher, key) for key in FIGURES},
+        "student": {key: getattr(evaluation.student, key) for key in FIGURES},
+        "cas_gap": asdict(evaluation.cas_gap),
+        "test_images": evaluation.images,
+        "teacher_validation": teacher.validation.tree(),
+        "synthesis": asdict(run.result("tuning").parameters),
         "attacks": {
-            role: {key: target["attacks"][target["strongest"]][key] for key in ("auc", "aop")}
-            | {"strongest": target["strongest"]}
-            for role, target in audit["targets"].items()
+            role: {
+                "auc": asdict(target.attacks[target.strongest].auc),
+                "aop": target.aop,
+                "strongest": target.strongest,
+            }
+            for role, target in run.result("audit").targets.items()
+            if target.strongest
         },
-        "seconds": sum(result["seconds"] for result in results.values()),
-        "stage_seconds": {stage: result["seconds"] for stage, result in results.items()},
-        "resumed": [stage for stage, result in results.items() if result["resumed"]],
-        "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results.values()),
-        "training_precision": results["teacher"]["precision"],
+        "seconds": sum(result.seconds for result in results.values()),
+        "stage_seconds": {stage: result.seconds for stage, result in results.items()},
+        "resumed": [stage for stage, result in results.items() if result.resumed],
+        "peak_memory_bytes": max(result.peak_memory_bytes for result in results.values()),
+        "training_precision": teacher.precision,
         **common.origin(
             run, evaluation, f"python -m benchmarks.utility --sets {name} --preset {preset}"
         ),

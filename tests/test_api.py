@@ -164,7 +164,7 @@ def test_shadows_come_between_evaluation_and_audit(
 
 
 def test_a_run_is_readable(finished: kr.Run) -> None:
-    gap = finished.result("evaluation")["cas_gap"]["value"]
+    gap = finished.result("evaluation").cas_gap.value
     said = repr(finished)
     assert said.startswith(f"Run({finished.path}, done: teacher, generator, ")
     assert f"CAS gap: {gap:+.2f} points" in said
@@ -193,7 +193,7 @@ def test_a_run_may_be_named_by_its_path(finished: kr.Run, form: Callable[[Any], 
     assert kr.predictions(run).keys() == {"labels", "teacher", "student"}
     assert kr.student(run)(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
     assert kr.report(run) == finished.path / "report" / "report.html"
-    assert "student" in kr.audit(run)["targets"]
+    assert "student" in kr.audit(run).targets
     with pytest.raises(kr.KRError, match="shadows: 7 is not possible"):
         kr.shadows(run, 7)
     with pytest.raises(kr.KRError, match="stage: 'techer' is not one of .*mean teacher"):
@@ -232,7 +232,7 @@ def test_notes_break_no_line_and_send_no_escape(
 ) -> None:
     names = np.array(["a\x1b]0;owned\x07", "b\nrm -rf ~", "c[red]\u202e"])[np.arange(60) % 3]
     run = kr.run((IMAGES, names), tmp_path / "run", until="teacher")
-    pipeline.say(run, f"note: {' '.join(run.split()['class_names'])}")
+    pipeline.say(run, f"note: {' '.join(run.split().class_names)}")
     log = (run.path / "log.txt").read_text(encoding="utf-8")
     said = capsys.readouterr().err
     for text in (log, said):

@@ -169,8 +169,22 @@ def test_one_function_writes_files() -> None:
 
 
 def test_reporting_reads_results_only() -> None:
-    allowed = {"reporting", "errors"}
-    assert {name for p in modules("reporting") for name in inner(p)} <= allowed
+    """Beside itself it imports the types of what it shows, and the log's reader."""
+    types = ("results", "config", "auditing.figures", "statistics.estimate", "synthesis.parameters")
+    allowed = ("reporting", "errors", "storage.metrics_log", *types)
+    for path in modules("reporting"):
+        for name in imports(path):
+            _, of_package, rest = name.partition("knowledge_recycling.")
+            assert not of_package or f"{rest}.".startswith(tuple(f"{a}." for a in allowed)), (
+                f"{path}: {name}"
+            )
+
+
+def test_the_types_of_results_are_free_of_torch_and_scikit_learn() -> None:
+    heavy = {"torch", "sklearn"}
+    code = f"import sys, knowledge_recycling.results; print(*{heavy!r} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
 
 
 READS = {

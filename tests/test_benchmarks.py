@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import knowledge_recycling as kr
 from benchmarks import ablation, common, coverage, privacy, utility
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
-from knowledge_recycling.synthesis.source import Parameters
+from knowledge_recycling.synthesis.parameters import Parameters
 
 TABLES: dict[str, Any] = {"utility": utility, "privacy": privacy, "ablation": ablation}
 
@@ -58,12 +57,12 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
     path = tmp_path_factory.mktemp("runs") / "digits-fast-s0"
     run = kr.run("digits", path, settings=SMALL, until="tuning")
     config = Config.load(run.path / "config.yaml")
-    choices = {
-        "selection": {"snapshot": run.result("generator")["snapshots"][0]},
-        "tuning": {"parameters": asdict(Parameters(latent_std=1.5))},
+    choices: dict[str, dict[str, Any]] = {
+        "selection": {"snapshot": run.result("generator").snapshots[0]},
+        "tuning": {"parameters": Parameters(latent_std=1.5)},
     }
     for stage, choice in choices.items():
-        pipeline.take_over(stage, config, run, run.result(stage) | choice)
+        pipeline.take_over(stage, config, run, run.result(stage).model_copy(update=choice))
     return run
 
 
@@ -71,11 +70,11 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
 def test_a_variant_of_the_ablation_is_what_its_row_says(chosen: kr.RunDir, key: str) -> None:
     _, fields, selected = ablation.VARIANTS[key]
     of = ablation.variant(chosen, key).result("distillation")
-    snapshots = chosen.result("generator")["snapshots"]
-    assert of["snapshot"] == snapshots[0 if selected else -1]
-    assert of["synthesis"] == asdict(Parameters())
-    assert of["labels"] == fields.get("labels", "soft")
-    assert of["regeneration_period"] == fields.get("regeneration_period", 4)
+    snapshots = chosen.result("generator").snapshots
+    assert of.snapshot == snapshots[0 if selected else -1]
+    assert of.synthesis == Parameters()
+    assert of.labels == fields.get("labels", "soft")
+    assert of.regeneration_period == fields.get("regeneration_period", 4)
 
 
 def test_the_ablation_pairs_each_gain_within_the_sets(

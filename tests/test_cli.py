@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -171,7 +170,7 @@ def test_every_stage_has_its_command_and_its_help(
     assert kr(monkeypatch, "--help") == 0
     listed = re.findall(r"^  (\w+) +(\S.*)$", capsys.readouterr().out, re.MULTILINE)
     helps = {name: words for name, words in listed if name != "Knowledge"}
-    assert set(helps) == {"run", "shadows", "verify", "doctor", *pipeline.NAMES}
+    assert set(helps) == {"run", "shadows", "verify", "doctor", "schema", *pipeline.NAMES}
     assert not [words for words in helps.values() if words.endswith("...")], "cut short"
     for name in set(pipeline.NAMES) - {"audit"}:
         assert helps[name] == f"Runs the stage `{name}` of a run made by `kr run`."
@@ -243,7 +242,7 @@ def test_names_are_printed_whole_and_send_no_escape(
     assert kr(monkeypatch, "audit", "--scores", path) == 0
     assert r"scores[v2]:skull:\x1b[2J.npz" in capsys.readouterr().out
     monkeypatch.setenv("COLUMNS", "60")
-    cli._show_attacks({f"scores[{'long' * 9}].npz": asdict(audit_file(path))["attacks"]})
+    cli._show_attacks({f"scores[{'long' * 9}].npz": audit_file(path).attacks})
     cells = re.findall(r"^│ (\S+) ", capsys.readouterr().out, re.MULTILINE)
     assert "".join(cells) == f"scores[{'long' * 9}].npz", "broken into lines, not cut"
     path.write_bytes(b"")

@@ -21,6 +21,7 @@ import knowledge_recycling as kr
 from knowledge_recycling import generators, pipeline
 from knowledge_recycling.config import Distillation
 from knowledge_recycling.generators.latent import LatentGenerator, LatentTraining
+from knowledge_recycling.results import Sizes, Validation
 from knowledge_recycling.storage.metrics_log import read_rows
 from knowledge_recycling.training import precision
 
@@ -76,25 +77,29 @@ def artefacts(run: Path) -> dict[str, Any]:
 def test_the_results_have_what_is_promised(finished: kr.RunDir) -> None:
     evaluation = finished.result("evaluation")
     for role in ("teacher", "student"):
-        assert {"accuracy", "auc", "balanced_accuracy", "f1_macro", "ece"} <= set(evaluation[role])
-    gap = evaluation["cas_gap"]
-    difference = evaluation["student"]["accuracy"] - evaluation["teacher"]["accuracy"]
-    assert gap["value"] == pytest.approx(100 * difference)
-    assert gap["low"] <= gap["value"] <= gap["high"]
-    for target in finished.result("audit")["targets"].values():
-        assert 0 <= target["aop"] <= 1
-        for attack in target["attacks"].values():
-            assert attack["auc"]["low"] <= attack["auc"]["value"] <= attack["auc"]["high"]
+        found = getattr(evaluation, role)
+        assert all(0 <= getattr(found, name) <= 1 for name in Validation.model_fields)
+    gap = evaluation.cas_gap
+    difference = evaluation.student.accuracy - evaluation.teacher.accuracy
+    assert gap.value == pytest.approx(100 * difference)
+    assert gap.low <= gap.value <= gap.high
+    audit = finished.result("audit")
+    assert (audit.protocols, audit.shadows) == (("paper",), None)
+    for target in audit.targets.values():
+        assert target.aop is not None
+        assert 0 <= target.aop <= 1
+        for attack in target.attacks.values():
+            assert attack.auc.low <= attack.auc.value <= attack.auc.high
     for stage in pipeline.NAMES:
         result = finished.result(stage)
-        assert result["seconds"] > 0
-        assert result["peak_memory_bytes"] > 0
+        assert result.seconds > 0
+        assert result.peak_memory_bytes > 0
 
 
 def test_even_this_small_the_networks_learn(finished: kr.RunDir) -> None:
     evaluation = finished.result("evaluation")
-    assert evaluation["teacher"]["accuracy"] > 0.6
-    assert evaluation["student"]["accuracy"] > 0.3, "a Student at chance has 0.1"
+    assert evaluation.teacher.accuracy > 0.6
+    assert evaluation.student.accuracy > 0.3, "a Student at chance has 0.1"
 
 
 def test_the_figures_follow_from_the_predictions(finished: kr.RunDir) -> None:
@@ -102,21 +107,23 @@ def test_the_figures_follow_from_the_predictions(finished: kr.RunDir) -> None:
     evaluation = finished.result("evaluation")
     for role in ("teacher", "student"):
         right = predictions[role].argmax(1) == predictions["labels"]
-        assert right.mean() == pytest.approx(evaluation[role]["accuracy"])
+        assert right.mean() == pytest.approx(getattr(evaluation, role).accuracy)
 
 
 def test_the_synthetic_images_are_compared_with_test_images(finished: kr.RunDir) -> None:
     evaluation, split = finished.result("evaluation"), finished.split()
-    found = evaluation["diagnostics"]
-    assert (found["space"], found["reference"]) == ("teacher penultimate features", "test")
-    assert found["images"] == {"reference": evaluation["images"], "synthetic": 500}
-    sizes = [row["images"] for row in found["per_class"]]
-    assert [size["reference"] for size in sizes] == split["counts"]["test"]
-    assert sum(size["synthetic"] for size in sizes) == 500
-    for figures in (found["overall"], found["yardstick"]["real"], *found["per_class"]):
+    found = evaluation.diagnostics
+    assert found is not None
+    assert (found.space, found.reference) == ("teacher penultimate features", "test")
+    assert found.images == Sizes(reference=evaluation.images, synthetic=500)
+    sizes = [row.images for row in found.per_class]
+    assert tuple(size.reference for size in sizes) == split.counts["test"]
+    assert sum(size.synthetic for size in sizes) == 500
+    for likeness in (found.overall, found.yardstick.real, *found.per_class):
+        figures = likeness.tree()
         assert figures["fid"] > 0
         assert all(0 <= figures[name] <= 1 for name in ("precision", "recall", "coverage"))
-    real, synthetic = (found["yardstick"][side] for side in ("real", "synthetic"))
+    real, synthetic = (side.tree() for side in (found.yardstick.real, found.yardstick.synthetic))
     assert real["coverage"] == pytest.approx(real["expected_coverage"], abs=0.03)
     assert real["fid"] < synthetic["fid"]
 
@@ -128,24 +135,28 @@ def test_of_a_large_test_set_a_sample_is_the_reference(
     forked = finished.fork(tmp_path / "fork")
     settings = (*SMALL, "evaluation.calibration_bins=10")
     run = kr.run("digits", forked.path, settings=settings, until="evaluation")
-    found = run.result("evaluation")["diagnostics"]
-    assert found["images"] == {"reference": 100, "synthetic": 500}
-    assert sum(row["images"]["reference"] for row in found["per_class"]) == 100
+    found = run.result("evaluation").diagnostics
+    assert found is not None
+    assert found.images == Sizes(reference=100, synthetic=500)
+    assert sum(row.images.reference for row in found.per_class) == 100
 
 
 def test_the_default_is_the_first_trial(finished: kr.RunDir) -> None:
     tuning = finished.result("tuning")
-    first = tuning["table"][0]
-    assert {name: first[name] for name in tuning["default"]} == tuning["default"]
-    assert len(tuning["table"]) == 3
-    assert tuning["finalists"][0]["trial"] == 0
-    assert sum(row["chosen"] for row in tuning["finalists"]) == 1
+    assert tuning.table[0].parameters == tuning.default
+    assert len(tuning.table) == 3
+    assert tuning.finalists[0].trial == 0
+    assert sum(row.chosen for row in tuning.finalists) == 1
 
 
 def test_the_report_is_there(finished: kr.RunDir) -> None:
     page = (finished.path / "report" / "report.html").read_text()
-    assert "digits" in page
+    assert "<h1>digits</h1>" in page
+    accuracy = 100 * finished.result("evaluation").student.accuracy
+    assert f"reaches {accuracy:.1f}% on test" in page
+    assert "real images shown" not in page
     assert not (finished.path / "real_examples.npz").exists()
+    assert not list((finished.path / "report" / "figures").glob("real_*"))
 
 
 def test_the_student_can_be_used(finished: kr.RunDir) -> None:
@@ -231,16 +242,16 @@ def test_arrays_from_python(tmp_path: Path) -> None:
     images = np.repeat(digits.images[few][..., None] / 16, 3, axis=3)
     names = np.array(["none", "one", "two"])[digits.target[few]]
     run = kr.run((images, names), tmp_path / "run", settings=SMALL, until="generator")
-    assert run.result("generator")["snapshots"] == [75, 100]
+    assert run.result("generator").snapshots == (75, 100)
     split = run.split()
-    assert (split["channels"], split["class_names"]) == (3, ["none", "one", "two"])
+    assert (split.channels, split.class_names) == (3, ("none", "one", "two"))
 
 
 def test_each_number_of_latent_channels_makes_a_generator(finished: kr.RunDir) -> None:
     mixture = generators.load(finished.path / "generator" / "snapshots" / "000100")
     made = [g for g in mixture.generators if isinstance(g, LatentGenerator)]
     assert [g.spec["latent_channels"] for g in made] == [4, 6]
-    assert finished.result("generator")["count"] == 2
+    assert finished.result("generator").count == 2
     labels = torch.arange(10)
     first, second = (g(torch.zeros(10, g.latent_dim), labels) for g in made)
     assert not torch.allclose(first, second, atol=0.05)
@@ -276,9 +287,9 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_snapshot(
     forked = finished.fork(tmp_path / "fork")
     settings = (*SMALL, "generator.averaging=0.98")
     run = kr.run("digits", forked.path, settings=settings, until="selection")
-    assert run.result("generator")["snapshots"] == [75]
-    assert "no longer a number at step 81" in run.result("generator")["warning"]
-    assert run.result("selection")["snapshot"] == 75
+    assert run.result("generator").snapshots == (75,)
+    assert "no longer a number at step 81" in str(run.result("generator").warning)
+    assert run.result("selection").snapshot == 75
     assert "warning: A loss was no longer a number" in (run.path / "log.txt").read_text()
 
 
@@ -288,8 +299,8 @@ def test_adversarial_methods_go_through_the_same_stages(tmp_path: Path, method: 
     shared = [s for s in SMALL if not s.startswith("generator.latent_channels")]
     settings = (*shared, f"generator.method={method}", *steps)
     run = kr.run("digits", tmp_path / "run", settings=settings, until="selection")
-    assert run.result("generator")["method"] == method
-    assert run.result("selection")["snapshot"] in run.result("generator")["snapshots"]
+    assert run.result("generator").method == method
+    assert run.result("selection").snapshot in run.result("generator").snapshots
 
 
 def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,10 +312,12 @@ def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.syspath_prepend(tmp_path)
     settings = (*SMALL, "teacher.network=users_network:make", "generator.snapshots=1")
     run = kr.run("digits", tmp_path / "run", settings=settings, until="evaluation")
-    assert run.result("teacher")["parameters"] == 65 * 10
-    assert run.result("distillation")["parameters"] == 65 * 10
-    assert run.result("evaluation")["teacher"]["accuracy"] > 0.2, "chance is 0.1"
-    assert run.result("evaluation")["diagnostics"]["space"] == "teacher logits"
+    assert run.result("teacher").parameters == 65 * 10
+    assert run.result("distillation").parameters == 65 * 10
+    evaluation = run.result("evaluation")
+    assert evaluation.teacher.accuracy > 0.2, "chance is 0.1"
+    assert evaluation.diagnostics is not None
+    assert evaluation.diagnostics.space == "teacher logits"
 
 
 QUICK = (
@@ -337,7 +350,7 @@ def test_precision_is_decided_once_and_kept_by_resumptions_and_forks(
     forked = run.fork(tmp_path / "fork")
     longer = (*QUICK, "generator.steps=11")
     kr.run("digits", forked.path, settings=longer, until="generator")
-    found = [r.result(s)["precision"] for r in (run, forked) for s in ("teacher", "generator")]
+    found = [r.result(s).precision for r in (run, forked) for s in ("teacher", "generator")]
     assert found == ["bf16"] * 4
     assert next(answers) == "fp32", "nothing was decided a second time"
 
@@ -351,7 +364,7 @@ def test_a_precision_that_was_asked_for_is_not_measured(
     monkeypatch.setattr(precision, "decide", decide)
     settings = (*QUICK, "precision=fp32")
     run = kr.run("digits", tmp_path / "run", settings=settings, until="teacher")
-    assert run.result("teacher")["precision"] == "fp32"
+    assert run.result("teacher").precision == "fp32"
     assert not (run.path / "precision.json").exists()
 
 
@@ -373,7 +386,7 @@ def test_a_tiny_class_is_named_and_shown_only_where_asked(tmp_path: Path, choice
     log = (run.path / "log.txt").read_text()
     assert "note: fewer than 10 patients" in log
     assert "in train of: rare." in log
-    assert run.result("generator")["tiny_classes"] == ["rare"]
+    assert run.result("generator").tiny_classes == ("rare",)
     with np.load(run.path / "distillation" / "samples.npz") as samples:
         shown = samples["images"].any(axis=(1, 2, 3, 4))
         assert shown.tolist() == [True, True, True, choice == "keep"]
@@ -385,4 +398,6 @@ def test_show_real_only_where_asked(finished: kr.RunDir, tmp_path: Path) -> None
     kr.run("digits", forked.path, settings=(*SMALL, "report.show_real=true"))
     assert (forked.path / "real_examples.npz").exists()
     page = (forked.path / "report" / "report.html").read_text()
-    assert len(page) > len((finished.path / "report" / "report.html").read_text())
+    assert "This report holds private images." in page
+    assert page.count('alt="8 real images of the class') == 10
+    assert len(list((forked.path / "report" / "figures").glob("real_*.png"))) == 10

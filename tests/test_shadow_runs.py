@@ -21,33 +21,7 @@ from knowledge_recycling import cli, pipeline, shadow_runs
 from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY
 from knowledge_recycling.config import Config
 from knowledge_recycling.membership import plan
-
-TINY = (
-    "teacher.width=8",
-    "teacher.blocks=[1, 1]",
-    "teacher.steps=20",
-    "teacher.evaluations=2",
-    "generator.width=8",
-    "generator.latent_channels=[2]",
-    "generator.steps=40",
-    "generator.snapshots=1",
-    "tuning.trials=1",
-    "tuning.steps=3",
-    "tuning.final_steps=3",
-    "distillation.steps=20",
-    "runtime.threads=1",
-)
-COUNT = 8
-CANARIES = 12
-
-
-@pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> kr.RunDir:
-    run = kr.run("digits", tmp_path_factory.mktemp("runs") / "digits", settings=TINY)
-    config = Config.load(run.path / "config.yaml")
-    shadow_runs.run(run, config, COUNT, workers=2, reuse_choices=True, canaries=CANARIES)
-    pipeline.run(config, run)
-    return run
+from tests.small_runs import CANARIES, COUNT, TINY
 
 
 def planned(run: kr.RunDir) -> dict[str, np.ndarray]:
@@ -56,17 +30,17 @@ def planned(run: kr.RunDir) -> dict[str, np.ndarray]:
 
 
 def test_each_pipeline_trains_on_its_half_of_train_and_never_on_test(audited: kr.RunDir) -> None:
-    whole, found = audited.split()["indices"], planned(audited)
+    whole, found = audited.split().indices, planned(audited)
     for k in range(COUNT):
         own = audited.shadow(k).split()
-        assert own["indices"]["train"] == found["indices"][found["membership"][k]].tolist()
+        assert own.indices["train"] == tuple(found["indices"][found["membership"][k]])
         records = len(load_digits().target)
-        real = {i for i in own["indices"]["train"] if i < records}
+        real = {i for i in own.indices["train"] if i < records}
         assert real < set(whole["train"])
-        assert len(real) < len(own["indices"]["train"]), "some canaries are in"
-        assert own["indices"]["val"] == whole["val"]
-        assert own["indices"]["test"] == []
-        assert sum(own["counts"]["train"]) == len(own["indices"]["train"])
+        assert len(real) < len(own.indices["train"]), "some canaries are in"
+        assert own.indices["val"] == whole["val"]
+        assert own.indices["test"] == ()
+        assert sum(own.counts["train"]) == len(own.indices["train"])
 
 
 def test_pipelines_differ_and_models_are_dropped(audited: kr.RunDir) -> None:
@@ -80,19 +54,24 @@ def test_pipelines_differ_and_models_are_dropped(audited: kr.RunDir) -> None:
     assert not any(np.array_equal(a, stored[0]) for a in stored[1:])
     seeds = {Config.load(audited.shadow(k).path / "config.yaml").seed for k in range(COUNT)}
     assert len(seeds) == COUNT
+    assert all(audited.shadow(k).result("tuning").taken_over for k in range(COUNT))
 
 
 def test_the_audit_has_every_channel_in_one_shape(audited: kr.RunDir) -> None:
     audit = audited.result("audit")
-    assert set(audit["targets"]) == set(CHANNELS)
-    for target in audit["targets"].values():
-        figures = target["attacks"][PRIMARY]
-        assert figures["protocol"] == "shadows"
-        assert figures["auc"]["low"] <= figures["auc"]["value"] <= figures["auc"]["high"]
-        assert {"tpr_at_fpr", "epsilon"} <= set(figures)
-    assert audit["targets"]["student"]["attacks"]["loss"]["protocol"] == "paper"
-    assert audit["shadows"]["count"] == COUNT
-    assert audit["shadows"]["reuse_choices"]
+    assert audit.protocols == ("paper", "shadows")
+    assert set(audit.targets) == set(CHANNELS)
+    for target in audit.targets.values():
+        figures = target.attacks[PRIMARY]
+        assert figures.protocol == "shadows"
+        assert figures.auc.low <= figures.auc.value <= figures.auc.high
+        assert set(figures.tpr_at_fpr) == {"0.01", "0.001"}
+        assert figures.epsilon is not None
+    assert audit.targets["student"].attacks["loss"].protocol == "paper"
+    assert audit.shadows is not None
+    assert audit.shadows.count == COUNT
+    assert audit.shadows.reuse_choices
+    assert set(audit.shadows.canaries or ()) == {"teacher", "student", "synthetic", "soft_labels"}
 
 
 def test_the_report_reads_them_out_and_names_no_record(audited: kr.RunDir) -> None:
@@ -100,7 +79,9 @@ def test_the_report_reads_them_out_and_names_no_record(audited: kr.RunDir) -> No
     assert f"{COUNT} whole pipelines on complementary random halves" in page
     assert "taken over from the run" in page
     assert "Shadow audit: not run" not in page
-    weak = not audited.result("audit")["shadows"]["powered"]
+    about = audited.result("audit").shadows
+    assert about is not None
+    weak = not about.powered
     shadow_part = page.split("Whole-pipeline shadows")[1]
     assert ("too weak to conclude" in shadow_part) == weak
     exposed = audited.path / "audit" / "exposed_records_private.json"
@@ -145,8 +126,12 @@ def test_shadows_of_another_pipeline_are_refused(audited: kr.RunDir, tmp_path: P
     run.keep("tuning/result.json", json.dumps(tree).encode())
     path = run.shadow(3).path / "config.yaml"
     path.write_text(path.read_text().replace("steps: 40", "steps: 41"))
-    with pytest.raises(kr.KRError, match="generator.steps: 40 here, 41 there. Move that folder|41"):
+    with pytest.raises(kr.KRError) as refusal:
         pipeline.run_stage("audit", config, run)
+    assert str(refusal.value) == (
+        f"{run.shadows}: these shadows are not of this run's pipeline (generator.steps: 40 here, "
+        "41 there). Move that folder away and run `kr shadows` again."
+    )
 
 
 def test_the_release_gate_exits_with_3(
@@ -169,7 +154,7 @@ def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None
     plan.draw(run.shadows, run.split(), config, COUNT, reuse_choices=False, canary_count=0)
     shadow_runs.one(run, 1, 1, reuse_choices=False, keep_models=True)
     own = run.shadow(1)
-    assert "taken_over" not in own.result("tuning")
+    assert not own.result("tuning").taken_over
     assert (own.path / "distillation" / "network.safetensors").exists()
 
 
@@ -191,7 +176,9 @@ def test_workers_end_with_a_killed_command_and_the_same_command_goes_on(
     wait_until(lambda: not any(alive(pid) for pid in workers))
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert (run / "shadows" / f"{COUNT - 1:02d}" / "signals.npz").exists()
-    assert kr.RunDir(run).result("audit")["shadows"]["count"] == COUNT
+    about = kr.RunDir(run).result("audit").shadows
+    assert about is not None
+    assert about.count == COUNT
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

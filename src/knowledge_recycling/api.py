@@ -30,6 +30,8 @@ from knowledge_recycling.storage.run_dir import RunDir
 if TYPE_CHECKING:
     from torch import nn
 
+    from knowledge_recycling.results import AuditResult
+
 ARRAYS = ("images", "labels", "groups")
 DATA = "`digits`, a path, a MedMNIST name, or arrays (images, labels) or (images, labels, groups)"
 KEPT = "source.npz"
@@ -67,10 +69,10 @@ class Run(RunDir):
     def __repr__(self) -> str:
         parts = [printable(self.path), f"done: {', '.join(self.done) or 'nothing'}"]
         if "evaluation" in self.done:
-            with contextlib.suppress(KRError, KeyError, TypeError):  # a damaged file has no gap
-                gap = self.result("evaluation")["cas_gap"]
-                ends = f"{gap['low']:+.2f} to {gap['high']:+.2f}"
-                parts.append(f"CAS gap: {gap['value']:+.2f} points ({ends})")
+            with contextlib.suppress(KRError):  # a damaged file has no gap
+                gap = self.result("evaluation").cas_gap
+                ends = f"{gap.low:+.2f} to {gap.high:+.2f}"
+                parts.append(f"CAS gap: {gap.value:+.2f} points ({ends})")
         return f"Run({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
@@ -159,7 +161,7 @@ def run(
             `settings` name is trusted without it.
 
     Returns:
-        The run; `.result("evaluation")["cas_gap"]` is what the Student costs.
+        The run; `.result("evaluation").cas_gap` is what the Student costs.
 
     Raises:
         KRError: bad input, found before any training.
@@ -167,7 +169,7 @@ def run(
     Example:
         >>> import knowledge_recycling as kr
         >>> done = kr.run("digits", "runs/digits", preset="demo")  # doctest: +SKIP
-        >>> done.result("evaluation")["cas_gap"]                   # doctest: +SKIP
+        >>> done.result("evaluation").cas_gap                   # doctest: +SKIP
     """
     from knowledge_recycling import pipeline, shadow_runs
 
@@ -308,7 +310,7 @@ def stage(run: AnyRun, name: str, *, trust_code: bool = False) -> Run:
     return run_dir
 
 
-def audit(run: AnyRun, *, trust_code: bool = False) -> Any:
+def audit(run: AnyRun, *, trust_code: bool = False) -> AuditResult:
     """Runs the stage `audit` of a run; returns its result. For scores see `audit_scores`."""
     return stage(run, "audit", trust_code=trust_code).result("audit")
 
@@ -351,7 +353,7 @@ def open_run(run: AnyRun, *, trust_code: bool = False) -> Run:
 def student(run: AnyRun, *, trust_code: bool = False) -> nn.Module:
     """The Student, in eval mode on the CPU: images (n, c, h, w) in -1..1 to logits (n, C).
 
-    Class names are in `open_run(run).split()["class_names"]`.
+    Class names are in `open_run(run).split().class_names`.
 
     Raises:
         KRError: there is no run, or its Student is not trained.

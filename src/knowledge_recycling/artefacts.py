@@ -13,7 +13,8 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.storage.files import read_table
 from knowledge_recycling.storage.run_dir import RunDir
-from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.synthesis.parameters import Parameters
+from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 
 
@@ -73,7 +74,7 @@ def source(
     run_dir: RunDir, snapshot: int, teacher: nn.Module, parameters: Parameters, runtime: Runtime
 ) -> Source:
     """Synthetic images from a snapshot, labelled by the Teacher."""
-    counts = tuple(run_dir.split()["counts"]["train"])
+    counts = run_dir.split().counts["train"]
     return Source(generator(run_dir, snapshot, runtime), teacher, parameters, counts, runtime)
 
 

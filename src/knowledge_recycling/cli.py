@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that `kr --help` answers
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,8 @@ from knowledge_recycling.stages import NAMES
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from knowledge_recycling.auditing.figures import Figures
 
 INTERRUPTED = 130
 GATE_SHUT = 3
@@ -206,17 +209,18 @@ def audit(
     if scores is not None:
         if fail_above:
             raise KRError("--fail-above is for runs: a file of scores has no Student")
-        result = asdict(audit_file(scores))
-        attacks = {scores.name: result["attacks"]}
+        figures = audit_file(scores)
+        tree, attacks = asdict(figures), {scores.name: figures.attacks}
     else:
         assert run is not None
         result = kr.audit(run, trust_code=trust_code)
-        attacks = {role: target["attacks"] for role, target in result["targets"].items()}
+        tree = result.tree()
+        attacks = {channel: target.attacks for channel, target in result.targets.items()}
     if as_json:
-        typer.echo(json.dumps(result, indent=1))
+        typer.echo(json.dumps(tree, indent=1))
     else:
         _show_attacks(attacks)
-    if fail_above and gate.exceeds(result["targets"], fail_above):
+    if fail_above and gate.exceeds(result.targets, fail_above):
         _complain(f"release gate shut: the Student is above {fail_above}")
         raise typer.Exit(GATE_SHUT)
 
@@ -226,6 +230,14 @@ def verify(run: Existing) -> None:
     """Compares every file of a run with the SHA-256 that the run recorded."""
     count = kr.verify(run)
     typer.echo(f"{printable(run)}: all {count} files are as the run wrote them")
+
+
+@app.command(short_help="Prints the JSON Schema of result files.")
+def schema() -> None:
+    """Prints the JSON Schema of split.json and of every result.json, by file."""
+    from knowledge_recycling import results
+
+    typer.echo(json.dumps(results.schema(), indent=1))
 
 
 @app.command(short_help="Says what this machine offers and what it lacks.")
@@ -262,13 +274,13 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _show_attacks(attacks: dict[str, dict[str, Any]]) -> None:
+def _show_attacks(attacks: Mapping[str, Mapping[str, Figures]]) -> None:
     """Prints AUC and TPR at 1% FPR of each attack on each target, with 95% intervals."""
     table = _table("target", "attack", "AUC", "TPR at 1% FPR")
     for target, found in attacks.items():
         for name, figures in found.items():
-            cells = (figures["auc"], figures["tpr_at_fpr"]["0.01"])
-            texts = (f"{c['value']:.3f} ({c['low']:.3f} to {c['high']:.3f})" for c in cells)
+            cells = (figures.auc, figures.tpr_at_fpr["0.01"])
+            texts = (f"{c.value:.3f} ({c.low:.3f} to {c.high:.3f})" if c else "" for c in cells)
             table.add_row(printable(target), name, *texts)
     _console().print(table)
     typer.echo("An audit gives lower bounds: what it does not find is not found at this power.")

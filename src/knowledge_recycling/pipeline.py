@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.errors import printable
 from knowledge_recycling.generators import tiny
 from knowledge_recycling.membership import plan
+from knowledge_recycling.results import Result, SplitRecord
 from knowledge_recycling.stages import (
     audit,
     distillation,
@@ -52,7 +52,7 @@ class Stage:
     """A stage, the stages whose results it is made from, and what it reads of the config."""
 
     name: str
-    run: Callable[[Config, RunDir], Any]
+    run: Callable[[Config, RunDir], Result]
     needs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     """Beside its own section, the seed and the precision."""
@@ -137,7 +137,7 @@ def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
         advance(stage, config, run_dir)
 
 
-def check(config: Config, run_dir: RunDir) -> tuple[dict[str, Any], list[str]]:
+def check(config: Config, run_dir: RunDir) -> tuple[SplitRecord, list[str]]:
     """Checks everything that can be checked before the first training; writes nothing.
 
     Returns:
@@ -150,15 +150,15 @@ def check(config: Config, run_dir: RunDir) -> tuple[dict[str, Any], list[str]]:
     run_dir.check_ours()
     run_dir.check_apart(config)
     run_dir.check_same(config, None)
-    Runtime.start(config)
+    Runtime.of(config)  # a device that is not there is told before the data are read
     source = data.open_source(config.data)
     split = data.describe(source, config.data, config.seed)
     run_dir.check_same(config, split)
     record = run_dir.split() if run_dir.has_split() else split
-    return split, [*record["notes"], *_tiny_notes(source, record)]
+    return split, [*record.notes, *_tiny_notes(source, record)]
 
 
-def start(config: Config, run_dir: RunDir, split: dict[str, Any], notes: Sequence[str]) -> None:
+def start(config: Config, run_dir: RunDir, split: SplitRecord, notes: Sequence[str]) -> None:
     """Makes the directory this run's, under its lock."""
     Runtime.start(config)
     run_dir.adopt(data.located(config), split)
@@ -166,10 +166,10 @@ def start(config: Config, run_dir: RunDir, split: dict[str, Any], notes: Sequenc
         say(run_dir, f"note: {note}")
 
 
-def _tiny_notes(source: data.Source, record: Mapping[str, Any]) -> list[str]:
-    places = np.array(record["indices"]["train"], np.int64)
+def _tiny_notes(source: data.Source, record: SplitRecord) -> list[str]:
+    places = np.array(record.indices["train"], np.int64)
     groups = None if source.groups is None else source.groups[places]
-    names = record["class_names"]
+    names = record.class_names
     return tiny.notes(tiny.classes(source.labels[places], groups, len(names)), names)
 
 
@@ -218,7 +218,7 @@ def _inputs(stage: Stage, config: Config, run_dir: RunDir) -> dict[str, str]:
     return of_run | dict(stage.extra_inputs(run_dir))
 
 
-def take_over(name: str, config: Config, run_dir: RunDir, result: Mapping[str, Any]) -> None:
+def take_over(name: str, config: Config, run_dir: RunDir, result: Result) -> None:
     """Gives a run another run's result of a stage, instead of running it or in place of its own."""
     stage = STAGES[NAMES.index(name)]
     with run_dir.lock():

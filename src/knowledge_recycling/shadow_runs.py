@@ -26,7 +26,6 @@ from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
 from knowledge_recycling.storage.files import json_bytes, npz_bytes, read_table
 from knowledge_recycling.storage.run_dir import RunDir
-from knowledge_recycling.synthesis.source import Parameters
 from knowledge_recycling.training import progress
 from knowledge_recycling.training.progress import clock
 from knowledge_recycling.training.runtime import Runtime
@@ -109,7 +108,7 @@ def _announce(run_dir: RunDir, todo: int, count: int, workers: int, reuse_choice
         for name in pipeline.NAMES[: pipeline.NAMES.index(LAST) + 1]
         if not (reuse_choices and name in CHOICES)
     ]
-    seconds = sum(run_dir.result(name)["seconds"] for name in stages)
+    seconds = sum(run_dir.result(name).seconds for name in stages)
     size = sum(_bytes(run_dir.path / name) for name in stages)
     at_once = f", {workers} at a time with the threads divided among them" if workers > 1 else ""
     pipeline.say(
@@ -178,7 +177,7 @@ def one(
         )
         shadow = run_dir.shadow(k)
         with shadow.lock():
-            shadow.keep("split.json", json_bytes(plan.half(k)))
+            shadow.keep("split.json", json_bytes(plan.half(k).tree()))
         if reuse_choices:
             pipeline.run(config, shadow, "generator")
             for stage in CHOICES:
@@ -206,8 +205,8 @@ def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, An
     )
     teacher = artefacts.classifier(shadow, "teacher", runtime)
     student = artefacts.classifier(shadow, LAST, runtime)
-    parameters = Parameters(**shadow.result("tuning")["parameters"])
-    snapshot = shadow.result("selection")["snapshot"]
+    parameters = shadow.result("tuning").parameters
+    snapshot = shadow.result("selection").snapshot
     source = artefacts.source(shadow, snapshot, teacher, parameters, runtime)
     made = source.draw(sum(source.class_counts), derive(config.seed, "release"))
     exact = runtime.exact()

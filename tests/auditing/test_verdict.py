@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 import numpy as np
 import pytest
 
+from knowledge_recycling.auditing.figures import Estimate, Figures, Target
 from knowledge_recycling.auditing.gate import exceeds
 from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY, Verdict, judge
 from knowledge_recycling.errors import KRError
@@ -32,9 +30,8 @@ def test_a_planted_leak_is_found_where_it_is() -> None:
     assert auc["student"].low > 0.9
     assert auc["synthetic"].low < 0.5 < auc["synthetic"].high
     assert auc["soft_labels"].low < 0.5 < auc["soft_labels"].high
-    targets = {channel: asdict(target) for channel, target in found.targets.items()}
-    assert exceeds(targets, "tpr@1%=0.03")
-    assert not exceeds(targets, "auc=0.999")
+    assert exceeds(found.targets, "tpr@1%=0.03")
+    assert not exceeds(found.targets, "auc=0.999")
 
 
 def test_without_the_teachers_leak_there_is_no_power() -> None:
@@ -75,6 +72,7 @@ def test_a_gate_that_cannot_be_read_is_said(gate: str) -> None:
 
 
 def test_a_gate_without_shadows_is_refused() -> None:
-    targets: dict[str, Any] = {"student": {"attacks": {"loss": {"protocol": "paper"}}}}
+    paper = Figures(Estimate(0.5, 0.4, 0.6), {}, protocol="paper")
+    targets = {"student": Target({"loss": paper})}
     with pytest.raises(KRError, match="no shadows were run"):
         exceeds(targets, "auc=0.6")

@@ -50,7 +50,7 @@ def opened(source: Path | str, **fields: object) -> Source:
 
 def notes(source: Path | str, **fields: object) -> list[str]:
     config = Data.model_validate({"source": str(source), **fields})
-    return list(describe(open_source(config), config, seed=0)["notes"])
+    return list(describe(open_source(config), config, seed=0).notes)
 
 
 def test_exif_orientation(tmp_path: Path) -> None:

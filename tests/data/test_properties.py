@@ -8,7 +8,6 @@ import io
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from knowledge_recycling.config import Data
 from knowledge_recycling.data import describe, open_source, save_arrays
 from knowledge_recycling.data.patients import read_groups
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.results import SplitRecord
 
 quick = settings(max_examples=60, deadline=None)
 NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=6)
@@ -30,7 +30,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def attempt(config: Data) -> dict[str, Any] | None:
+def attempt(config: Data) -> SplitRecord | None:
     """The record, or None where the data are refused; nothing is printed or warned of."""
     out = io.StringIO()
     with (
@@ -74,7 +74,7 @@ def test_arrays(data: st.DataObject) -> None:
         record = attempt(Data(source=str(path)))
         assert snapshot(Path(folder)) == before
         if record is not None:
-            drawn = [i for places in record["indices"].values() for i in places]
+            drawn = [i for places in record.indices.values() for i in places]
             assert sorted(drawn) == list(range(n))
             stored = open_source(Data(source=str(path))).images
             scale = 1 if images.dtype == np.uint8 else 255
@@ -141,7 +141,7 @@ def test_folders_of_any_names(paths: list[tuple[str, str]]) -> None:
         assert snapshot(Path(folder)) == before
         if record is not None:
             shown = {p.parent.name for p in Path(folder).rglob("*.png") if p.name[0] != "."}
-            assert set(record["class_names"]) == {s for s in shown if s[0] != "."}
+            assert set(record.class_names) == {s for s in shown if s[0] != "."}
 
 
 CELLS = st.sampled_from(["a/0.png", " a/1.png", "a/0.png ", "p", "P", "nan", "", "q\n", '"', "é"])

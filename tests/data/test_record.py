@@ -11,6 +11,7 @@ import pytest
 from knowledge_recycling.config import Data
 from knowledge_recycling.data import describe, example_grid, load, open_source
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.results import SplitRecord
 from tests.data.conftest import noise
 
 Arrays = dict[str, Any]
@@ -20,17 +21,17 @@ Save = Callable[[Arrays], str]
 def test_record_of_digits() -> None:
     config = Data(source="digits")
     record = describe(open_source(config), config, seed=0)
-    assert json.loads(json.dumps(record)) == record
-    assert (record["name"], record["size"], record["channels"]) == ("digits", 8, 1)
-    assert record["class_names"] == list("0123456789")
-    assert record["has_groups"] is False
-    assert record["notes"] == ["values 0..16 scaled to 0..255"]
-    assert record["drawn"] == ["train", "val", "test"]
-    together = sorted(place for places in record["indices"].values() for place in places)
+    assert SplitRecord(**json.loads(json.dumps(record.tree()))) == record
+    assert (record.name, record.size, record.channels) == ("digits", 8, 1)
+    assert record.class_names == tuple("0123456789")
+    assert record.has_groups is False
+    assert record.notes == ("values 0..16 scaled to 0..255",)
+    assert record.drawn == ("train", "val", "test")
+    together = sorted(place for places in record.indices.values() for place in places)
     assert together == list(range(1797))
     labels = open_source(config).labels
-    for name, places in record["indices"].items():
-        assert record["counts"][name] == np.bincount(labels[places]).tolist()
+    for name, places in record.indices.items():
+        assert record.counts[name] == tuple(np.bincount(labels[list(places)]))
 
 
 def test_load_hands_out_only_what_was_asked_for() -> None:
@@ -42,7 +43,7 @@ def test_load_hands_out_only_what_was_asked_for() -> None:
     assert not np.shares_memory(train.images, source.images)
     test, val = load(config, record, "test", "val")
     for split, name in ((train, "train"), (val, "val"), (test, "test")):
-        assert split.indices.tolist() == record["indices"][name]
+        assert tuple(split.indices) == record.indices[name]
         np.testing.assert_array_equal(split.images, source.images[split.indices])
         np.testing.assert_array_equal(split.labels, source.labels[split.indices])
         assert split.groups is None
@@ -86,7 +87,7 @@ def test_notes_on_given_splits(save: Save, official: Arrays) -> None:
     groups["test_groups"] = groups["test_groups"] + 6
     config = Data(source=save(official | groups))
     record = describe(open_source(config), config, seed=0)
-    assert record["notes"] == [
+    assert list(record.notes) == [
         "test has no image of: 0",
         "1 image occurs under more than one label (4 copies)",
         "3 val images are exact duplicates of train images",
@@ -96,7 +97,7 @@ def test_notes_on_given_splits(save: Save, official: Arrays) -> None:
         "1 test image is an exact duplicate of val images",
         "2 groups (patients) are in both val and test",
     ]
-    assert record["drawn"] == []
+    assert record.drawn == ()
 
 
 def test_copies_and_labels_that_differ_are_noted(save: Save) -> None:
@@ -105,13 +106,13 @@ def test_copies_and_labels_that_differ_are_noted(save: Save) -> None:
     images[7] = images[6]
     config = Data(source=save({"images": images, "labels": np.arange(40) % 2}))
     record = describe(open_source(config), config, seed=0)
-    assert "1 image occurs under more than one label (2 copies)" in record["notes"]
-    places = {name: set(found) for name, found in record["indices"].items()}
+    assert "1 image occurs under more than one label (2 copies)" in record.notes
+    places = {name: set(found) for name, found in record.indices.items()}
     assert any({0, 2, 4} <= found for found in places.values())
     assert any({6, 7} <= found for found in places.values())
     inside = sum(2 for found in places.values() if 0 in found and found is places["train"])
     inside += sum(1 for found in places.values() if 6 in found and found is places["train"])
-    told = [note for note in record["notes"] if "other train images" in note]
+    told = [note for note in record.notes if "other train images" in note]
     assert len(told) == (inside > 0)
     assert not inside or told[0].startswith(f"{inside} train image")
 
@@ -119,8 +120,8 @@ def test_copies_and_labels_that_differ_are_noted(save: Save) -> None:
 def test_no_path_reaches_the_record(save: Save, official: Arrays, tmp_path: Path) -> None:
     config = Data(source=save(official), size=16)
     record = describe(open_source(config), config, seed=0)
-    assert str(tmp_path) not in json.dumps(record)
-    assert record["notes"] == ["resized from 8x8 (height x width) to 16x16, Lanczos"]
+    assert str(tmp_path) not in json.dumps(record.tree())
+    assert record.notes == ("resized from 8x8 (height x width) to 16x16, Lanczos",)
 
 
 def test_example_grid_shows_train_images_by_class(save: Save, official: Arrays) -> None:

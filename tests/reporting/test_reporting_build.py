@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from knowledge_recycling.reporting.chapters import classes, images
 from knowledge_recycling.reporting.document import Notice, Table
 from knowledge_recycling.reporting.front import front
 from knowledge_recycling.reporting.privacy import privacy
-from knowledge_recycling.reporting.results import Results
+from knowledge_recycling.reporting.reader import RunResults
 
 DATA = "data:image/png;base64,"
 NASTY = "<script>alert(1)</script>"
@@ -150,7 +151,7 @@ def test_real_images_are_shown_only_with_the_flag(run: Path, files: dict[str, by
 def test_flag_without_kept_images_says_so(new_run: Any) -> None:
     run = new_run()
     (run / "real_examples.npz").unlink()
-    results = Results.load(run)
+    results = RunResults.load(run)
     notice = images(results, show_real=True).blocks[1]
     assert isinstance(notice, Notice)
     assert notice.text == "Real images were asked for, but this run keeps none."
@@ -191,10 +192,11 @@ def test_privacy_chapter_keeps_to_its_words(html: str, markdown: str) -> None:
 
 def test_audit_blind_to_the_teacher_is_called_too_weak(new_run: Any, html: str) -> None:
     assert "Attack too weak to conclude" not in html
-    results = Results.load(new_run())
-    targets = results.stages["audit"]["targets"]
-    targets["teacher"] = targets["student"]
-    titles = [block.title for block in privacy(results, False).blocks if isinstance(block, Notice)]
+    run = RunResults.load(new_run())
+    assert run.audit is not None
+    targets = dict.fromkeys(("teacher", "student"), run.audit.targets["student"])
+    blind = replace(run, audit=run.audit.model_copy(update={"targets": targets}))
+    titles = [block.title for block in privacy(blind, False).blocks if isinstance(block, Notice)]
     assert titles == ["No evidence of safety.", "Attack too weak to conclude."]
 
 
@@ -211,18 +213,15 @@ def test_provenance_is_there(html: str) -> None:
     assert "Splits drawn by this run: val." in html
 
 
-def test_null_auc_and_absent_class(new_run: Any) -> None:
+def test_an_absent_class(new_run: Any) -> None:
     run = new_run()
     path = run / "evaluation" / "result.json"
     tree = json.loads(path.read_text())
     for who in ("teacher", "student"):
-        tree[who]["auc"] = None
-        tree[who]["recall"][0] = float("nan")
+        tree[who]["recall"][0] = None
         tree[who]["confusion"][0] = [0, 0, 0]
     path.write_text(json.dumps(tree))
-    rows = reporting.summary(run)
-    assert rows[1] == ("AUC, one class against the rest", "n/a", "n/a", "n/a")
-    table = classes(Results.load(run), show_real=False).blocks[0]
+    table = classes(RunResults.load(run), show_real=False).blocks[0]
     assert isinstance(table, Table)
     assert [cell.text for cell in table.rows[0]] == ["cat", "0", "n/a", "n/a", "n/a"]
 
@@ -235,7 +234,7 @@ def test_missing_run_is_an_error(tmp_path: Path) -> None:
 def test_broken_result_names_the_file_and_the_remedy(new_run: Any) -> None:
     run = new_run(until="teacher")
     (run / "teacher" / "result.json").write_text('{"stage": ')
-    with pytest.raises(KRError, match=r"result\.json: cannot be read as JSON .* redo `teacher`"):
+    with pytest.raises(KRError, match=r"teacher/result\.json: cannot be read: .* redo `teacher`"):
         reporting.build(run, show_real=False)
 
 

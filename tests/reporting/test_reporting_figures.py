@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from knowledge_recycling.reporting import figures
 from knowledge_recycling.reporting.strips import strip
+from knowledge_recycling.results import Calibration, Trial
 
 
 def opened(png: bytes) -> Image.Image:
@@ -44,21 +48,88 @@ def test_figures_are_crisp_and_leave_no_settings_behind() -> None:
     assert dict(mpl.rcParams) == before
 
 
-@pytest.mark.parametrize("classes", [2, 12, 40])
-def test_confusion_of_many_and_of_odd_names(classes: int) -> None:
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are drawn, beside their PNG bytes."""
+    kept: list[Figure] = []
+    draw = figures._draw
+
+    def keep(paint: Callable[[Figure], None], **size: float) -> bytes:
+        def paint_and_keep(figure: Figure) -> None:
+            paint(figure)
+            kept.append(figure)
+
+        return draw(paint_and_keep, **size)
+
+    monkeypatch.setattr(figures, "_draw", keep)
+    return kept
+
+
+def points(drawn: Any) -> list[list[float]]:
+    """Of a line or of a scatter."""
+    found = drawn.get_xydata() if hasattr(drawn, "get_xydata") else drawn.get_offsets()
+    return [[float(x), float(y)] for x, y in found]
+
+
+def texts(labels: Iterable[Text]) -> list[str]:
+    return [label.get_text() for label in labels]
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(2, 2), (12, 12), (40, 20)])
+def test_confusion_of_many_and_of_odd_names(classes: int, shown: int, drawn: list[Figure]) -> None:
     names = ["$\\frac{", "眼底", *("x" * 60 for _ in range(classes - 2))]
-    assert (
-        opened(figures.confusion(np.eye(classes, dtype=int).tolist(), names, "student")).width > 0
+    counts = 3 * np.eye(classes, dtype=int)
+    counts[0, 1] = 1
+    png = figures.confusion(counts.tolist(), names, "student")
+    assert opened(png).size == (690, 540)
+    (axes,) = drawn[0].axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), figures.normalise(counts.tolist()))
+    ticks = texts(axes.get_yticklabels())
+    assert len(ticks) == shown
+    assert ticks[0] == "0 $\\frac{"
+    assert ticks[-1].endswith("x" * 13 + "…") or classes == 2
+    cells = texts(axes.texts)
+    assert cells[:2] == ["75", "25"] if classes <= 12 else not cells
+    assert len(cells) == (classes**2 if classes <= 12 else 0)
+
+
+def test_an_empty_calibration_draws_no_point(drawn: list[Figure]) -> None:
+    empty = Calibration(confidence=(None, 0.5), accuracy=(None, 0.25), count=(0, 4))
+    figures.reliability(empty, "teacher")
+    figures.reliability(empty.model_copy(update={"count": (0, 0)}), "teacher")
+    (_, full), (_, none) = (figure.axes[0].lines for figure in drawn)
+    assert points(full) == [[0.5, 0.25]]
+    assert points(none) == []
+
+
+def test_a_trial_without_accuracy_is_not_drawn(drawn: list[Figure]) -> None:
+    trial = Trial(
+        trial=0,
+        state="pruned",
+        latent_std=1.0,
+        prior="real",
+        temperature=2.0,
+        filter_threshold=0.0,
+        accuracy=0.25,
+        auc=0.5,
+        loss=1.0,
     )
+    lost = trial.model_copy(update={"accuracy": float("nan")})
+    for row in (trial, lost):
+        figures.tuning([row], "temperature", "temperature", None, 0)
+    pruned, ring = drawn[0].axes[0].collections
+    assert points(pruned) == points(ring) == [[2.0, 25.0]]
+    legend = drawn[0].axes[0].get_legend()
+    assert legend is not None
+    assert texts(legend.get_texts()) == ["pruned", "chosen"]
+    assert not drawn[1].axes[0].collections
+    assert drawn[1].axes[0].get_legend() is None
 
 
-def test_drawings_of_nothing_do_not_fail() -> None:
-    empty: Any = {"confidence": [None], "accuracy": [None], "count": [0]}
-    assert figures.reliability(empty, "teacher")
-    row = {"trial": 0, "state": "pruned", "prior": "real", "accuracy": None, "temperature": 1.0}
-    assert figures.tuning([row], "temperature", "temperature", None, None)
-    nothing = np.array([0.0, 1.0])
-    assert figures.roc({"loss": (nothing, nothing)}, 0.01)
+def test_a_roc_curve_stays_above_its_floor(drawn: list[Figure]) -> None:
+    figures.roc({"loss": (np.array([0.0, 1.0]), np.array([0.0, 1.0]))}, 0.01)
+    chance, curve = drawn[0].axes[0].lines
+    assert points(chance) == points(curve) == [[0.01] * 2, [1.0] * 2]
 
 
 def test_strip_holds_the_pixels_unblurred() -> None:

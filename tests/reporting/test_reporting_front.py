@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from knowledge_recycling import reporting
+from knowledge_recycling.auditing.figures import Estimate
 from knowledge_recycling.reporting.front import forgotten, front, gap_strip, verdict
-from knowledge_recycling.reporting.results import Results, withhold
+from knowledge_recycling.reporting.reader import RunResults, withhold
 
 
-def load(new_run: Any, **options: Any) -> Results:
-    return Results.load(new_run(**options))
+def load(new_run: Any, **options: Any) -> RunResults:
+    return RunResults.load(new_run(**options))
 
 
 def test_verdict_of_a_negative_gap(new_run: Any) -> None:
@@ -52,8 +53,7 @@ def test_reading_follows_the_interval(new_run: Any, gap: float, words: str) -> N
     ],
 )
 def test_a_forgotten_class(teacher: float | None, student: float, lost: bool) -> None:
-    evaluation = {"teacher": {"recall": [teacher]}, "student": {"recall": [student]}}
-    assert forgotten(evaluation) == ([0] if lost else [])
+    assert forgotten([teacher], [student]) == ([0] if lost else [])
 
 
 def test_forgotten_class_is_named_on_the_first_screen(new_run: Any) -> None:
@@ -70,7 +70,7 @@ def test_generator_warning_is_on_the_first_screen(new_run: Any) -> None:
 
 def test_gap_strip_keeps_order_and_margins() -> None:
     for low, value, high in ((-2.4, -0.9, 0.6), (1.0, 2.0, 3.0), (-9.0, -8.0, -7.0), (0, 0, 0)):
-        strip = gap_strip({"low": low, "value": value, "high": high})
+        strip = gap_strip(Estimate(value, low, high))
         assert 0 < strip.low <= strip.value <= strip.high < 100
         assert (strip.zero < strip.low) == (low > 0)
         assert (strip.zero > strip.high) == (high < 0)
@@ -98,13 +98,11 @@ def test_summary_of_an_unfinished_run_is_empty(new_run: Any) -> None:
     assert reporting.summary(new_run(until="tuning")) == []
 
 
-def test_metrics_of_a_resumed_and_killed_run(tmp_path: Path) -> None:
+def test_metrics_of_a_killed_run(tmp_path: Path) -> None:
     (tmp_path / "teacher").mkdir()
-    lines = (
-        '{"step": 1, "loss": 3}\n{"step": 2, "loss": 9}\n{"step": 2, "loss": 2}\n{"step": 3, "lo'
-    )
+    lines = '{"step": 1, "loss": 3}\n{"step": 2, "loss": 2}\n{"step": 3, "lo'
     (tmp_path / "teacher" / "metrics.jsonl").write_text(lines)
-    rows = Results.load(tmp_path).metrics("teacher")
+    rows = RunResults.load(tmp_path).metrics("teacher")
     assert rows == [{"step": 1, "loss": 3}, {"step": 2, "loss": 2}]
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from knowledge_recycling import reporting
+from knowledge_recycling.auditing.figures import Estimate
 from knowledge_recycling.reporting.build import build
 from knowledge_recycling.reporting.front import verdict
-from knowledge_recycling.reporting.results import Results
+from knowledge_recycling.reporting.reader import RunResults
 from knowledge_recycling.reporting.shadow_audit import reading
 
 WEAK = "Attack too weak to conclude"
@@ -32,7 +33,7 @@ def test_a_failed_control_is_the_reports_first_line(new_run: Any, shadows: str) 
     assert first_line(page(run)).startswith(WEAK)
     html = build(run)["report.html"].decode()
     assert html.split('class="verdict">')[1].startswith(WEAK)
-    assert verdict(Results.load(run)).startswith(WEAK)
+    assert verdict(RunResults.load(run)).startswith(WEAK)
     assert any("too weak to conclude" in row[0] for row in reporting.summary(run))
 
 
@@ -104,6 +105,6 @@ def test_a_report_never_says_safe_or_private(new_run: Any, shadows: str) -> None
 
 
 def test_reading_follows_the_interval() -> None:
-    assert reading({"value": 0.6, "low": 0.51, "high": 0.7}) == "Above chance"
-    assert reading({"value": 0.6, "low": 0.5, "high": 0.7}) == "Not found at this power"
-    assert reading({"value": 0.4, "low": 0.3, "high": 0.49}).startswith("Below chance")
+    assert reading(Estimate(0.6, 0.51, 0.7)) == "Above chance"
+    assert reading(Estimate(0.6, 0.5, 0.7)) == "Not found at this power"
+    assert reading(Estimate(0.4, 0.3, 0.49)).startswith("Below chance")

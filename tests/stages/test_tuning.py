@@ -10,9 +10,11 @@ import optuna
 import pytest
 
 from knowledge_recycling.config import Config
+from knowledge_recycling.results import Trial
 from knowledge_recycling.stages import tuning
+from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench
-from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 
 TRIALS = 14
@@ -39,7 +41,7 @@ class Formula:
         return figures
 
 
-def search(folder: Path, bench: Formula, *settings: str) -> list[dict[str, Any]]:
+def search(folder: Path, bench: Formula, *settings: str) -> list[Trial]:
     folder.mkdir(exist_ok=True)
     config = Config.resolve("digits", settings=[f"tuning.trials={TRIALS}", *settings])
     nothing = cast(Any, None)
@@ -51,7 +53,7 @@ def search(folder: Path, bench: Formula, *settings: str) -> list[dict[str, Any]]
 def test_killed_in_any_trial_it_ends_where_it_would_have(tmp_path: Path, setting: str) -> None:
     """Also where the default, which is always tried, lies outside the range that is searched."""
     whole = search(tmp_path / "whole", Formula(), setting)
-    assert {row["state"] for row in whole} == {"complete", "pruned"}
+    assert {row.state for row in whole} == {"complete", "pruned"}
     for killed_in in range(1, TRIALS + 1):
         folder = tmp_path / str(killed_in)
         with pytest.raises(KeyboardInterrupt):
@@ -63,15 +65,10 @@ def test_killed_in_any_trial_it_ends_where_it_would_have(tmp_path: Path, setting
 
 def test_the_default_comes_first_and_the_sampler_learns(tmp_path: Path) -> None:
     table = search(tmp_path, Formula())
-    assert {name: table[0][name] for name in tuning.NAMES} == {
-        "latent_std": 1.0,
-        "prior": "real",
-        "temperature": 2.0,
-        "filter_threshold": 0.0,
-    }
-    late = [abs(row["latent_std"] - 1.3) for row in table[-5:]]
+    assert table[0].parameters == Parameters(1.0, "real", 2.0, 0.0)
+    late = [abs(row.latent_std - 1.3) for row in table[-5:]]
     assert sum(late) / 5 < 0.2, "uniform over 0.8 to 1.8 it would be 0.25"
-    assert "looks" not in table[0]
+    assert {type(row) for row in table} == {Trial}
 
 
 def test_nothing_experimental_is_used(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from pydantic import BaseModel
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import METHODS, Config, Teacher
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.results import SplitRecord, TeacherResult, Validation
 from knowledge_recycling.storage.files import (
     atomic,
     disk_full_explained,
@@ -31,13 +31,22 @@ from knowledge_recycling.storage.verification import verify
 from knowledge_recycling.training.checkpoint import MAGIC, Checkpoint
 
 HERE = Path(__file__).parent
-SPLIT = {"data_sha256": "a" * 64, "notes": [], "indices": {}, "counts": {}}
+SPLIT = SplitRecord(
+    name="set",
+    data_sha256="a" * 64,
+    size=8,
+    channels=1,
+    class_names=("a", "b"),
+    has_groups=False,
+    counts={},
+    indices={},
+)
 CONFIG = Config.resolve("digits")
 
 
-@dataclass(frozen=True)
-class Result:
-    value: int
+def result(steps: int) -> TeacherResult:
+    figures = dict.fromkeys(Validation.model_fields, 0.5)
+    return TeacherResult(parameters=1, steps=steps, validation=Validation(**figures))
 
 
 @pytest.fixture
@@ -52,7 +61,7 @@ def finish(run_dir: RunDir, stage: str = "teacher", inputs: dict[str, str] | Non
     with run_dir.lock():
         run_dir.begin(stage, inputs or {"config": "1"})
         write_json(run_dir.path / stage / "network.json", {})
-        run_dir.write_result(stage, Result(7), seconds=1.0)
+        run_dir.write_result(stage, result(7), seconds=1.0)
 
 
 def test_atomic_leaves_the_old_file_when_the_writer_fails(tmp_path: Path) -> None:
@@ -150,8 +159,9 @@ def test_other_config_is_refused_with_the_field_and_nothing_is_written(run_dir: 
 
 def test_other_data_are_refused_with_both_hashes_and_nothing_is_written(run_dir: RunDir) -> None:
     before = (run_dir.path / "config.yaml").read_bytes()
+    other = SPLIT.model_copy(update={"data_sha256": "b" * 64})
     with pytest.raises(KRError, match="a{16}.*b{16}"):
-        run_dir.adopt(Config.resolve("/new/set.npz"), {**SPLIT, "data_sha256": "b" * 64})
+        run_dir.adopt(Config.resolve("/new/set.npz"), other)
     assert (run_dir.path / "config.yaml").read_bytes() == before
 
 
@@ -183,8 +193,8 @@ def test_a_stage_is_done_for_its_inputs_only(run_dir: RunDir) -> None:
     assert not run_dir.is_done("teacher", inputs)
     assert not run_dir.begin("teacher", inputs)
     assert run_dir.begin("teacher", inputs), "the same inputs: work goes on"
-    run_dir.write_result("teacher", Result(7), seconds=1.0)
-    assert run_dir.result("teacher")["value"] == 7
+    run_dir.write_result("teacher", result(7), seconds=1.0)
+    assert run_dir.result("teacher").steps == 7
     assert run_dir.is_done("teacher", inputs)
     other = Config.resolve("digits", settings=["teacher.steps=3"])
     assert not run_dir.is_done("teacher", run_dir.inputs(other, "teacher", (), ()))
@@ -224,10 +234,10 @@ def test_the_result_comes_before_the_state_goes(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            run_dir.write_result("teacher", Result(7))
+            run_dir.write_result("teacher", result(7))
     assert state.exists()
     assert not run_dir.is_done("teacher", {"config": "2"})
-    run_dir.write_result("teacher", Result(7))
+    run_dir.write_result("teacher", result(7))
     write_bytes(state, b"state")
     assert run_dir.is_done("teacher", inputs)
     assert not state.exists()
@@ -236,7 +246,7 @@ def test_the_result_comes_before_the_state_goes(
 def test_a_result_is_downstream_input_but_its_timing_is_not(run_dir: RunDir) -> None:
     def generator_inputs(value: int, seconds: float) -> dict[str, str]:
         run_dir.begin("teacher", {"config": "1"})
-        run_dir.write_result("teacher", Result(value), seconds=seconds)
+        run_dir.write_result("teacher", result(value), seconds=seconds)
         return run_dir.inputs(CONFIG, "generator", ("teacher",), ())
 
     assert generator_inputs(1, 1.0) == generator_inputs(1, 2.0)

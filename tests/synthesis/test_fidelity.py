@@ -13,14 +13,25 @@ from knowledge_recycling.synthesis import fidelity
 from knowledge_recycling.synthesis.fidelity import (
     FIGURES,
     NEIGHBOURS,
-    compare,
-    diagnose,
     expected_coverage,
     frechet_distance,
     kernel_distance,
     neighbourhoods,
-    yardstick,
 )
+
+
+def compare(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    return fidelity.compare(x, y).tree()
+
+
+def diagnose(**arguments: Any) -> dict[str, Any]:
+    return fidelity.diagnose(**arguments).tree()
+
+
+def yardstick(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray | None, *, seed: int
+) -> dict[str, Any]:
+    return fidelity.yardstick(x, y, groups, seed).tree()
 
 
 def normal(n: int, d: int = 6, *, mean: float = 0.0, std: float = 1.0, seed: int = 0) -> np.ndarray:

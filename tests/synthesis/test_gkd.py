@@ -11,7 +11,8 @@ from knowledge_recycling import classifiers
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.synthesis.gkd import Lessons, blend
-from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.synthesis.parameters import Parameters
+from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.loop import fit
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive

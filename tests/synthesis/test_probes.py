@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from knowledge_recycling import classifiers
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.generators.interface import Generator
+from knowledge_recycling.results import Look
+from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench
-from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 
 RUNTIME = Runtime.start(Config(precision="fp32"))
@@ -68,8 +70,8 @@ def test_a_watch_is_told_every_look_and_the_last_one_counts() -> None:
 
 
 def test_the_default_stays_unless_it_is_beaten_by_more_than_a_standard_error() -> None:
-    def figures(accuracy: float, auc: float = 0.9) -> dict[str, float]:
-        return {"accuracy": accuracy, "auc": auc, "loss": 0.5}
+    def figures(accuracy: float, auc: float = 0.9) -> Look:
+        return Look(accuracy=accuracy, auc=auc, loss=0.5)
 
     made = bench()  # 40 images: at 0.8 the standard error is 0.063
     default = figures(0.8)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from knowledge_recycling.config import Config
 from knowledge_recycling.generators.interface import Generator
-from knowledge_recycling.synthesis.source import FILTER_ROUNDS, Parameters, Source
+from knowledge_recycling.synthesis.parameters import Parameters
+from knowledge_recycling.synthesis.source import FILTER_ROUNDS, Source
 from knowledge_recycling.training.runtime import Runtime
 
 RUNTIME = Runtime.start(Config(precision="fp32"))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
+
+from knowledge_recycling.results import Calibration, Classification
 
 
 def quick_look(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -22,35 +22,31 @@ def quick_look(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float
     }
 
 
-def classification(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[str, Any]:
+def classification(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Classification:
     """All utility figures of a classifier on one set.
 
     Args:
         probabilities: (n, C), rows sum to 1.
         labels: (n,) in 0..C-1.
         bins: number of confidence bins of the calibration error.
-
-    Returns:
-        accuracy, auc (macro one-vs-rest), balanced_accuracy, f1_macro, ece, recall (C,),
-        confusion (C, C) with true classes in rows, calibration (see `calibration_curve`).
     """
     classes = np.arange(probabilities.shape[1])
     predicted = probabilities.argmax(1)
     confusion = confusion_matrix(labels, predicted, labels=classes)
     curve = calibration_curve(probabilities, labels, bins)
     recall = [row[c] / row.sum() if row.sum() else None for c, row in enumerate(confusion)]
-    return {
-        "accuracy": float(np.mean(predicted == labels)),
-        "auc": macro_auc(probabilities, labels),
-        "balanced_accuracy": float(np.mean([r for r in recall if r is not None])),
-        "f1_macro": float(
+    return Classification(
+        accuracy=float(np.mean(predicted == labels)),
+        auc=macro_auc(probabilities, labels),
+        balanced_accuracy=float(np.mean([r for r in recall if r is not None])),
+        f1_macro=float(
             f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
         ),
-        "ece": calibration_error(curve),
-        "recall": [None if r is None else float(r) for r in recall],
-        "confusion": confusion.tolist(),
-        "calibration": curve,
-    }
+        ece=calibration_error(curve),
+        recall=tuple(None if r is None else float(r) for r in recall),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        calibration=curve,
+    )
 
 
 def macro_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -74,30 +70,26 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.maximum(picked, 1e-12)).mean())
 
 
-def calibration_curve(
-    probabilities: np.ndarray, labels: np.ndarray, bins: int
-) -> dict[str, list[Any]]:
-    """Mean confidence and accuracy in equal-width bins of the confidence (0, 1].
-
-    Returns:
-        `confidence`, `accuracy` (None for an empty bin) and `count`, one value a bin.
-    """
+def calibration_curve(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> Calibration:
+    """Mean confidence and accuracy in equal-width bins of the confidence (0, 1]."""
     confidence = probabilities.max(1).astype(np.float64)
     correct = probabilities.argmax(1) == labels
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(index, minlength=bins)
     sums = (np.bincount(index, weights=w, minlength=bins) for w in (confidence, correct))
     means = [
-        [float(s / n) if n else None for s, n in zip(sum_, count, strict=True)] for sum_ in sums
+        tuple(float(s / n) if n else None for s, n in zip(sum_, count, strict=True))
+        for sum_ in sums
     ]
-    return {"confidence": means[0], "accuracy": means[1], "count": count.tolist()}
+    return Calibration(confidence=means[0], accuracy=means[1], count=tuple(count.tolist()))
 
 
-def calibration_error(curve: dict[str, list[Any]]) -> float:
+def calibration_error(curve: Calibration) -> float:
     """Expected calibration error: sum over bins of share x |accuracy - confidence|.
 
     Source: Guo et al. 2017, arXiv:1706.04599, eq. 3.
     """
-    total = sum(curve["count"])
-    rows = zip(curve["confidence"], curve["accuracy"], curve["count"], strict=True)
-    return float(sum(n * abs(a - c) for c, a, n in rows if n) / total)
+    rows = zip(curve.confidence, curve.accuracy, curve.count, strict=True)
+    return sum(n * abs(a - c) for c, a, n in rows if a is not None and c is not None) / sum(
+        curve.count
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -14,20 +13,16 @@ from knowledge_recycling.data.splits import draw, drawn_splits
 from knowledge_recycling.data.types import SPLITS, Source, Split
 from knowledge_recycling.data.words import count
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.results import SplitRecord
 
 
-def describe(source: Source, config: Data, seed: int) -> dict[str, Any]:
+def describe(source: Source, config: Data, seed: int) -> SplitRecord:
     """Draws the missing splits and records all there is to know, free of paths and file names.
 
     Args:
         source: what `open_source` returned.
         config: the fractions to draw with.
         seed: of the draw.
-
-    Returns:
-        A JSON-able record: `name`, `data_sha256`, `size` (pixels), `channels`, `class_names`,
-        `has_groups`, `notes`, `drawn` (splits that were drawn, not given), `counts` (images of
-        each class by split) and `indices` (positions in the source by split).
 
     Raises:
         KRError: where the missing splits cannot be drawn.
@@ -39,21 +34,21 @@ def describe(source: Source, config: Data, seed: int) -> dict[str, Any]:
         name: np.bincount(source.labels[places], minlength=classes).tolist()
         for name, places in indices.items()
     }
-    return {
-        "name": source.name,
-        "data_sha256": source.sha256,
-        "size": source.images.shape[1],
-        "channels": source.images.shape[-1],
-        "class_names": list(source.class_names),
-        "has_groups": source.groups is not None,
-        "notes": [*source.notes, *_split_notes(source, indices, counts)],
-        "drawn": drawn_splits(source),
-        "counts": counts,
-        "indices": {name: places.tolist() for name, places in indices.items()},
-    }
+    return SplitRecord(
+        name=source.name,
+        data_sha256=source.sha256,
+        size=source.images.shape[1],
+        channels=source.images.shape[-1],
+        class_names=tuple(source.class_names),
+        has_groups=source.groups is not None,
+        notes=(*source.notes, *_split_notes(source, indices, counts)),
+        drawn=tuple(drawn_splits(source)),
+        counts={name: tuple(numbers) for name, numbers in counts.items()},
+        indices={name: tuple(places.tolist()) for name, places in indices.items()},
+    )
 
 
-def load(config: Data, record: Mapping[str, Any], *names: str) -> tuple[Split, ...]:
+def load(config: Data, record: SplitRecord, *names: str) -> tuple[Split, ...]:
     """Hands out the splits that are asked for, and no image of any other.
 
     Args:
@@ -68,13 +63,13 @@ def load(config: Data, record: Mapping[str, Any], *names: str) -> tuple[Split, .
         KRError: where the data are no longer the ones of the record.
     """
     source = open_source(config)
-    if source.sha256 != record["data_sha256"]:
+    if source.sha256 != record.data_sha256:
         raise KRError(
             f"data.source: {config.source} has changed since this run began (hash "
-            f"{source.sha256[:12]}, recorded {record['data_sha256'][:12]}); bring the old data "
+            f"{source.sha256[:12]}, recorded {record.data_sha256[:12]}); bring the old data "
             "back, or begin a new run"
         )
-    return tuple(_take(source, np.array(record["indices"][name], np.int64)) for name in names)
+    return tuple(_take(source, np.array(record.indices[name], np.int64)) for name in names)
 
 
 def _take(source: Source, places: np.ndarray) -> Split:
@@ -82,7 +77,7 @@ def _take(source: Source, places: np.ndarray) -> Split:
     return Split(source.images[places], source.labels[places], groups, places)
 
 
-def example_grid(config: Data, record: Mapping[str, Any], per_class: int, seed: int) -> np.ndarray:
+def example_grid(config: Data, record: SplitRecord, per_class: int, seed: int) -> np.ndarray:
     """Random train images of each class, for a report that may show real images.
 
     Args:
@@ -99,7 +94,7 @@ def example_grid(config: Data, record: Mapping[str, Any], per_class: int, seed: 
     """
     (train,) = load(config, record, "train")
     rng = np.random.default_rng([seed, *b"examples"])
-    shape = (len(record["class_names"]), per_class, *train.images.shape[1:])
+    shape = (len(record.class_names), per_class, *train.images.shape[1:])
     grid = np.zeros(shape, np.uint8)
     for label, row in enumerate(grid):
         chosen = rng.permutation(np.flatnonzero(train.labels == label))[:per_class]

@@ -21,7 +21,8 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import canaries
 from knowledge_recycling.membership.canaries import CANARY_KINDS, KINDS
 from knowledge_recycling.membership.halves import complementary_coins, complementary_halves
-from knowledge_recycling.storage.files import read_json, read_npz, read_table, write_json, write_npz
+from knowledge_recycling.results import SplitRecord, read
+from knowledge_recycling.storage.files import read_npz, read_table, write_json, write_npz
 from knowledge_recycling.training.seeds import derive
 
 FILES = ("plan.json", "plan.npz", "split.json", "canaries.npz")
@@ -47,7 +48,7 @@ class Plan:
     labels: np.ndarray
     indices: np.ndarray
     kind: np.ndarray
-    record: dict[str, Any]
+    record: SplitRecord
     config: Config
 
     @classmethod
@@ -55,7 +56,7 @@ class Plan:
         """Reads what `draw` wrote to a folder."""
         arrays = read_npz(folder / "plan.npz")
         asked = read_table(folder / "plan.json")
-        record = read_table(folder / "split.json")
+        record = read(folder / "split.json", SplitRecord)
         try:
             config = _with_canaries(config, folder) if asked["canaries"] else config
             return cls(asked=asked, record=record, config=config, **arrays)
@@ -71,14 +72,11 @@ class Plan:
         """Which records (N,) bool are canaries of each kind."""
         return {KINDS[code]: self.kind == code for code in CANARY_KINDS}
 
-    def half(self, k: int) -> dict[str, Any]:
+    def half(self, k: int) -> SplitRecord:
         """What the split.json of pipeline k says: its half of the pool to train on."""
         inside = self.membership[k]
-        counts = np.bincount(self.labels[inside], minlength=len(self.record["class_names"]))
-        return self.record | {
-            "indices": self.record["indices"] | {"train": self.indices[inside].tolist()},
-            "counts": self.record["counts"] | {"train": counts.tolist()},
-        }
+        counts = np.bincount(self.labels[inside], minlength=len(self.record.class_names))
+        return self.record.with_split("train", self.indices[inside].tolist(), counts.tolist())
 
 
 def exists(folder: Path) -> bool:
@@ -88,7 +86,7 @@ def exists(folder: Path) -> bool:
 
 def draw(
     folder: Path,
-    record: dict[str, Any],
+    record: SplitRecord,
     config: Config,
     count: int,
     *,
@@ -115,7 +113,7 @@ def draw(
         "seed": config.seed,
     }
     if exists(folder):
-        there = read_json(folder / "plan.json")
+        there = read_table(folder / "plan.json")
         if there != asked:
             raise KRError(
                 f"{folder}: holds other shadows ({json.dumps(there)}, asked for "
@@ -133,9 +131,9 @@ def _with_canaries(config: Config, folder: Path) -> Config:
     return config.model_copy(update={"data": section})
 
 
-def _write(folder: Path, record: dict[str, Any], config: Config, asked: dict[str, Any]) -> None:
+def _write(folder: Path, record: SplitRecord, config: Config, asked: dict[str, Any]) -> None:
     (pool,) = data.load(config.data, record, "train")
-    classes = len(record["class_names"])
+    classes = len(record.class_names)
     planted = canaries.make(
         pool, classes, asked["canaries"], derive(config.seed, "shadows", "canaries")
     )
@@ -165,13 +163,7 @@ def _write(folder: Path, record: dict[str, Any], config: Config, asked: dict[str
         kind=np.concatenate([np.zeros(len(stay), np.int8), planted.kind]),
     )
     counts = np.bincount(labels, minlength=classes).tolist()
-    write_json(
-        folder / "split.json",
-        record
-        | {
-            "data_sha256": source.sha256,
-            "indices": record["indices"] | {"train": indices.tolist(), "test": []},
-            "counts": record["counts"] | {"train": counts, "test": [0] * classes},
-            "notes": [],
-        },
-    )
+    whole = record.with_split("train", indices.tolist(), counts)
+    whole = whole.with_split("test", (), [0] * classes)
+    whole = whole.model_copy(update={"data_sha256": source.sha256, "notes": ()})
+    write_json(folder / "split.json", whole.tree())

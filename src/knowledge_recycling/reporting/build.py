@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from knowledge_recycling.reporting.chapters import CHAPTERS
 from knowledge_recycling.reporting.front import front
-from knowledge_recycling.reporting.results import Results
+from knowledge_recycling.reporting.reader import RunResults
 
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 BLANK_LINES = re.compile(r"\n{3,}")
@@ -31,9 +31,9 @@ def build(run: Path, show_real: bool = False) -> dict[str, bytes]:
     Raises:
         KRError: the run directory is missing, or a file in it cannot be read.
     """
-    results = Results.load(Path(run))
-    chapters = [chapter(results, show_real) for chapter in CHAPTERS]
-    page: dict[str, Any] = {"front": front(results, show_real), "chapters": chapters}
+    found = RunResults.load(Path(run))
+    chapters = [chapter(found, show_real) for chapter in CHAPTERS]
+    page = {"front": front(found, show_real), "chapters": chapters}
     markdown = _markdown().get_template("report.md.j2").render(page)
     pictures = (picture for chapter in chapters for picture in chapter.pictures())
     return {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+
+import numpy as np
 
 from knowledge_recycling.reporting import figures, strips
 from knowledge_recycling.reporting.document import (
@@ -24,15 +26,24 @@ from knowledge_recycling.reporting.formats import count, decimal, difference, fi
 from knowledge_recycling.reporting.front import forgotten
 from knowledge_recycling.reporting.privacy import privacy
 from knowledge_recycling.reporting.provenance import making
-from knowledge_recycling.reporting.results import REAL_EXAMPLES, Results
+from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
+from knowledge_recycling.results import (
+    EvaluationResult,
+    Finalist,
+    Look,
+    Trial,
+    TuningResult,
+    Utility,
+)
+from knowledge_recycling.synthesis.parameters import Parameters
 
 STRIP_IMAGES = 10
 
 
-def images(results: Results, show_real: bool) -> Chapter:
+def images(run: RunResults, show_real: bool) -> Chapter:
     """Synthetic images by class and, only where asked for, real ones; how they compare."""
-    samples = results.arrays("distillation/samples.npz")
-    real = results.arrays(REAL_EXAMPLES) if show_real else {}
+    samples = run.arrays("distillation/samples.npz")
+    real = run.arrays(REAL_EXAMPLES) if show_real else {}
     if not samples:
         return _not_run("images", "Synthetic images", "Distillation")
     intro = (
@@ -44,11 +55,13 @@ def images(results: Results, show_real: bool) -> Chapter:
         text = "Every second row shows real images of the training split."
         missing = "Real images were asked for, but this run keeps none."
         blocks.append(Notice("Real images.", text if real else missing, "danger"))
-    rows = [_strip(index, name, samples, real) for index, name in enumerate(results.class_names)]
-    return Chapter("images", "Synthetic images", [*blocks, Strips(rows), *fidelity(results)])
+    rows = [_strip(index, name, samples, real) for index, name in enumerate(run.class_names)]
+    return Chapter("images", "Synthetic images", [*blocks, Strips(rows), *fidelity(run)])
 
 
-def _strip(index: int, name: str, samples: Mapping[str, Any], real: Mapping[str, Any]) -> Strip:
+def _strip(
+    index: int, name: str, samples: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]
+) -> Strip:
     shares = samples["soft_labels"][index, :, index]
     row = samples["images"][index, :STRIP_IMAGES]
     png = strips.strip(row, shares[:STRIP_IMAGES])
@@ -61,12 +74,12 @@ def _strip(index: int, name: str, samples: Mapping[str, Any], real: Mapping[str,
     return Strip(name, f"Teacher's mean probability {percent(shares.mean())}", pictures)
 
 
-def learning(results: Results, show_real: bool) -> Chapter:
+def learning(run: RunResults, show_real: bool) -> Chapter:
     """Learning curves of Teacher, Generator and Student."""
     pictures = [
         picture
         for stage in (_teacher_curves, _generator_curves, _student_curves)
-        if (picture := stage(results))
+        if (picture := stage(run))
     ]
     if not pictures:
         return _not_run("learning", "Learning curves", "Teacher")
@@ -74,47 +87,50 @@ def learning(results: Results, show_real: bool) -> Chapter:
     return Chapter("learning", "Learning curves", [Text(intro), Gallery(pictures)])
 
 
-def _teacher_curves(results: Results) -> Picture | None:
-    result, rows = results.stages.get("teacher"), results.metrics("teacher")
+def _teacher_curves(run: RunResults) -> Picture | None:
+    result, rows = run.teacher, run.metrics("teacher")
     if not result or not rows:
         return None
-    panels = {"loss": "training loss", "val_loss": "validation loss", "val_accuracy": "accuracy"}
-    panels["val_accuracy"] = "validation accuracy"
-    panels = {key: title for key, title in panels.items() if any(key in row for row in rows)}
+    names = {
+        "loss": "training loss",
+        "val_loss": "validation loss",
+        "val_accuracy": "validation accuracy",
+    }
+    panels = {key: title for key, title in names.items() if any(key in row for row in rows)}
     png = figures.curves(rows, panels, figures.TEACHER)
-    last = percent(result["validation"]["accuracy"])
-    caption = f"{last} on validation after {count(result['steps'])} steps."
+    last = percent(result.validation.accuracy)
+    caption = f"{last} on validation after {count(result.steps)} steps."
     return Picture("learning_teacher", png, f"Teacher's curves. {caption}", "Teacher", caption)
 
 
-def _generator_curves(results: Results) -> Picture | None:
-    result, rows = results.stages.get("generator"), results.metrics("generator")
+def _generator_curves(run: RunResults) -> Picture | None:
+    result, rows = run.generator, run.metrics("generator")
     if not result or not rows:
         return None
     names = dict.fromkeys(k for r in rows for k, v in r.items() if finite(v) is not None)
     panels = {name: name.replace("_", " ") for name in names if name != "step"}
-    chosen = results.stages.get("selection", {}).get("snapshot")
+    chosen = run.selection.snapshot if run.selection else None
     png = figures.curves(rows, panels, "#3a8a6f", chosen)
-    caption = f"Method: {result['method']}. {len(result['snapshots'])} snapshots kept."
+    caption = f"Method: {result.method}. {len(result.snapshots)} snapshots kept."
     alt = f"Generator's curves ({', '.join(panels.values())}). {caption}"
     return Picture("learning_generator", png, alt, "Generator", caption)
 
 
-def _student_curves(results: Results) -> Picture | None:
-    result, rows = results.stages.get("distillation"), results.metrics("distillation")
+def _student_curves(run: RunResults) -> Picture | None:
+    result, rows = run.distillation, run.metrics("distillation")
     if not result or not rows:
         return None
     png = figures.curves(rows, {"loss": "distillation loss"}, figures.STUDENT)
-    caption = f"{count(result['synthetic_images'])} synthetic images seen, no real one."
+    caption = f"{count(result.synthetic_images)} synthetic images seen, no real one."
     return Picture("learning_student", png, f"Student's curve. {caption}", "Student", caption)
 
 
-def snapshots(results: Results, show_real: bool) -> Chapter:
+def snapshots(run: RunResults, show_real: bool) -> Chapter:
     """Checkpoint Optimisation: every snapshot with its validation CAS."""
-    result = results.stages.get("selection")
+    result = run.selection
     if not result:
         return _not_run("snapshots", "Checkpoint Optimisation", "Selection")
-    table, chosen = result["table"], result["snapshot"]
+    table, chosen = result.table, result.snapshot
     intro = (
         "Each snapshot of the Generator trained a probe on synthetic images alone; its accuracy "
         "on real validation images (CAS) decides. All get a short screen; the best meet the last, "
@@ -123,9 +139,9 @@ def snapshots(results: Results, show_real: bool) -> Chapter:
     head = ("Snapshot", "Screen accuracy", "AUC", "Loss", "Longer look", "AUC", "Loss")
     rows = [
         [
-            _trial_name(row["snapshot"], row["snapshot"] == chosen),
-            *_look(row, "screen"),
-            *_look(row, "final"),
+            _trial_name(row.snapshot, row.snapshot == chosen),
+            *_look(row.screen),
+            *_look(row.final),
         ]
         for row in table
     ]
@@ -144,11 +160,10 @@ def _trial_name(number: int, chosen: bool, default: bool = False) -> Cell:
     return Cell(count(number), ", ".join(notes))
 
 
-def _look(row: Mapping[str, Any], key: str) -> list[Cell]:
-    look = row.get(key)
+def _look(look: Look | None) -> list[Cell]:
     if not look:
         return cells("", "", "")
-    return cells(percent(look["accuracy"]), decimal(look["auc"]), decimal(look["loss"]))
+    return cells(percent(look.accuracy), decimal(look.auc), decimal(look.loss))
 
 
 PARAMETERS = {
@@ -158,19 +173,19 @@ PARAMETERS = {
 }
 
 
-def tuning(results: Results, show_real: bool) -> Chapter:
+def tuning(run: RunResults, show_real: bool) -> Chapter:
     """Generator Tuning: the trials, the finalists, the choice."""
-    result = results.stages.get("tuning")
+    result = run.tuning
     if not result:
         return _not_run("tuning", "Generator Tuning", "Tuning")
-    table, plain = result["table"], result["default"]
-    default = next((r["trial"] for r in table if all(r[k] == plain[k] for k in plain)), None)
-    chosen = next((row["trial"] for row in result["finalists"] if row["chosen"]), None)
+    table = result.table
+    default = next((row.trial for row in table if row.parameters == result.default), None)
+    chosen = next((row.trial for row in result.finalists if row.chosen), None)
     intro = (
         "With the snapshot fixed, the parameters of synthesis are searched on validation CAS. "
         "The un-tuned setting is one of the trials, meets the best ones again in longer probes "
         "and stays unless one of them leads by more than a standard error; "
-        f"chosen: {_setting(result['parameters'])}."
+        f"chosen: {_setting(result.parameters)}."
     )
     pictures = [
         Picture(
@@ -184,56 +199,58 @@ def tuning(results: Results, show_real: bool) -> Chapter:
     return Chapter("tuning", "Generator Tuning", blocks)
 
 
-def _setting(parameters: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in parameters.items())
+def _setting(parameters: Parameters) -> str:
+    named = zip(map(_spaced, asdict(parameters)), _values(parameters), strict=True)
+    return ", ".join(f"{name} {value}" for name, value in named)
 
 
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if finite(value) is not None else str(value)
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
-def _tuning_tables(
-    result: Mapping[str, Any], default: int | None, chosen: int | None
-) -> list[Block]:
-    def row(entry: Mapping[str, Any]) -> list[Cell]:
-        name = _trial_name(entry["trial"], entry["trial"] == chosen, entry["trial"] == default)
-        return [name, *_look({"": entry}, "")]
+def _values(p: Parameters) -> tuple[str, str, str, str]:
+    return f"{p.latent_std:.3g}", p.prior, f"{p.temperature:.3g}", f"{p.filter_threshold:.3g}"
 
-    def trial(entry: Mapping[str, Any]) -> list[Cell]:
-        keys = ("latent_std", "prior", "temperature", "filter_threshold")
-        return [*row(entry), *cells(*(_value(entry[key]) for key in keys), entry["state"])]
+
+def _tuning_tables(result: TuningResult, default: int | None, chosen: int | None) -> list[Block]:
+    def row(entry: Trial | Finalist) -> list[Cell]:
+        name = _trial_name(entry.trial, entry.trial == chosen, entry.trial == default)
+        return [name, *_look(entry)]
+
+    def trial(entry: Trial) -> list[Cell]:
+        return [*row(entry), *cells(*_values(entry.parameters), entry.state)]
 
     head = ("Trial", "Accuracy", "AUC", "Loss")
     setting = ("Latent std", "Prior", "Temperature", "Filter", "State")
-    finalists = [row(entry) for entry in result["finalists"]]
-    trials = [trial(entry) for entry in result["table"]]
+    finalists = [row(entry) for entry in result.finalists]
+    trials = [trial(entry) for entry in result.table]
     return [
         Table("Finalists, in longer probes with fresh seeds.", head, finalists),
         Table(f"All {len(trials)} trials.", (*head, *setting), trials, folded=True),
     ]
 
 
-def classes(results: Results, show_real: bool) -> Chapter:
+def classes(run: RunResults, show_real: bool) -> Chapter:
     """Recall of each class, and which classes are taken for which."""
-    result = results.stages.get("evaluation")
+    result = run.evaluation
     if not result:
         return _not_run("classes", "Class by class", "Evaluation")
-    lost = forgotten(result)
-    rows = [_recall_row(results, result, i, i in lost) for i in range(len(results.class_names))]
+    lost = forgotten(result.teacher.recall, result.student.recall)
+    rows = [_recall_row(run, result, i, i in lost) for i in range(len(run.class_names))]
     head = ("Class", "Test images", "Teacher", "Student", "Difference")
     caption = "Recall on test: the share of a class's images that are recognised."
-    pictures = [_confusion(result, results.class_names, who) for who in ("teacher", "student")]
+    pictures = [_confusion(found, run.class_names, who) for who, found in _both(result)]
     words = "Confusion in percent of each true class; a row adds up to 100."
     blocks: list[Block] = [Table(caption, head, rows), Text(words), Gallery(pictures)]
     return Chapter("classes", "Class by class", blocks)
 
 
-def _recall_row(results: Results, result: Mapping[str, Any], index: int, lost: bool) -> list[Cell]:
-    teacher, student = (result[who]["recall"][index] for who in ("teacher", "student"))
+def _recall_row(run: RunResults, result: EvaluationResult, index: int, lost: bool) -> list[Cell]:
+    teacher, student = (who.recall[index] for who in (result.teacher, result.student))
     apart = difference(student, teacher, scale=100, digits=1)
-    total = sum(result["teacher"]["confusion"][index])
+    total = sum(result.teacher.confusion[index])
     return [
-        Cell(results.class_names[index], f"class {index}"),
+        Cell(run.class_names[index], f"class {index}"),
         Cell(count(total)),
         Cell(percent(teacher), share=finite(teacher)),
         Cell(percent(student), share=finite(student)),
@@ -241,8 +258,12 @@ def _recall_row(results: Results, result: Mapping[str, Any], index: int, lost: b
     ]
 
 
-def _confusion(result: Mapping[str, Any], names: Sequence[str], who: str) -> Picture:
-    matrix = result[who]["confusion"]
+def _both(result: EvaluationResult) -> tuple[tuple[str, Utility], tuple[str, Utility]]:
+    return ("teacher", result.teacher), ("student", result.student)
+
+
+def _confusion(found: Utility, names: Sequence[str], who: str) -> Picture:
+    matrix = found.confusion
     shares = figures.normalise(matrix)
     diagonal = ", ".join(f"{name} {percent(shares[i, i])}" for i, name in enumerate(names[:10]))
     alt = f"Confusion matrix of the {who.title()}; its diagonal begins: {diagonal}."
@@ -250,9 +271,9 @@ def _confusion(result: Mapping[str, Any], names: Sequence[str], who: str) -> Pic
     return Picture(f"confusion_{who}", png, alt, who.title())
 
 
-def calibration(results: Results, show_real: bool) -> Chapter:
+def calibration(run: RunResults, show_real: bool) -> Chapter:
     """Reliability diagrams of Teacher and Student."""
-    result = results.stages.get("evaluation")
+    result = run.evaluation
     if not result:
         return _not_run("calibration", "Calibration", "Evaluation")
     intro = (
@@ -260,9 +281,9 @@ def calibration(results: Results, show_real: bool) -> Chapter:
         "classifier is surer than it is right."
     )
     pictures = []
-    for who in ("teacher", "student"):
-        caption = f"Expected calibration error {decimal(result[who]['ece'])}."
-        png = figures.reliability(result[who]["calibration"], who)
+    for who, found in _both(result):
+        caption = f"Expected calibration error {decimal(found.ece)}."
+        png = figures.reliability(found.calibration, who)
         alt = f"Reliability diagram of the {who.title()}. {caption}"
         pictures.append(Picture(f"calibration_{who}", png, alt, who.title(), caption))
     return Chapter("calibration", "Calibration", [Text(intro), Gallery(pictures)])
@@ -272,7 +293,7 @@ def _not_run(anchor: str, title: str, stage: str) -> Chapter:
     return Chapter(anchor, title, [Text(f"{stage}: not run.")])
 
 
-CHAPTERS: tuple[Callable[[Results, bool], Chapter], ...] = (
+CHAPTERS: tuple[Callable[[RunResults, bool], Chapter], ...] = (
     images,
     learning,
     snapshots,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from knowledge_recycling.reporting.document import Block, Cell, Heading, Table, Text, cells
 from knowledge_recycling.reporting.formats import NONE, count, decimal, finite, percent
-from knowledge_recycling.reporting.results import Results
+from knowledge_recycling.reporting.reader import RunResults
+from knowledge_recycling.results import ClassLikeness, Diagnostics, Likeness
 
 MEANINGS = {
     "fid": "Distance between the two sets, each taken for one Gaussian; less is nearer. It grows "
@@ -27,47 +27,47 @@ OTHERS = ("precision", "recall", "density", "fid", "kid")
 SHARES = ("precision", "recall", "coverage")
 
 
-def fidelity(results: Results) -> list[Block]:
+def fidelity(run: RunResults) -> list[Block]:
     """The figures overall, beside real images in the synthetic ones' place, and by class.
 
     Nothing where the evaluation is not done or, in an older run, has no diagnostics.
     """
-    evaluation = results.stages.get("evaluation", {})
-    found = evaluation.get("diagnostics")
-    if not found:
+    evaluation = run.evaluation
+    if not evaluation or not evaluation.diagnostics:
         return []
-    images = found["images"]
-    space = str(found["space"]).replace("teacher", "Teacher's", 1)
+    found = evaluation.diagnostics
+    images = found.images
+    space = found.space.replace("teacher", "Teacher's", 1)
     intro = (
-        f"{count(images['synthetic'])} synthetic images, drawn as the Student's were, and "
-        f"{count(images['reference'])} {found['reference']} images, compared in the space of the "
+        f"{count(images.synthetic)} synthetic images, drawn as the Student's were, and "
+        f"{count(images.reference)} {found.reference} images, compared in the space of the "
         f"{space}. That space holds what this Teacher looks at and no more: figures of another "
         "Teacher cannot be compared with these. None of them was a goal; how much such "
         "images teach is the Student's accuracy (CAS), "
-        f"{percent(evaluation['student']['accuracy'])}."
+        f"{percent(evaluation.student.accuracy)}."
     )
-    by_class = _by_class(results.class_names, found["per_class"])
+    by_class = _by_class(run.class_names, found.per_class)
     return [Heading("Beside real images"), Text(intro), _overall(found), by_class]
 
 
-def _overall(found: Mapping[str, Any]) -> Table:
-    measured, sizes = found["yardstick"], found["yardstick"]["images"]
-    columns = (found["overall"], measured["synthetic"], measured["real"])
+def _overall(found: Diagnostics) -> Table:
+    measured, sizes = found.yardstick, found.yardstick.images
+    columns = (found.overall, measured.synthetic, measured.real)
     rows = [
-        [Cell(_title(key)), *(Cell(_shown(key, figures[key])) for figures in columns), Cell(words)]
+        [Cell(_title(key)), *(Cell(_shown(key, figures)) for figures in columns), Cell(words)]
         for key, words in MEANINGS.items()
     ]
-    small = f"{count(sizes['compared'])} synthetic", f"{count(sizes['compared'])} real instead"
+    small = f"{count(sizes.compared)} synthetic", f"{count(sizes.compared)} real instead"
     head = ("Figure", "All synthetic", *small, "What it says")
     caption = (
         "All synthetic images against all real ones. For a yardstick, fewer synthetic images and "
-        f"real ones in their place, both against {count(sizes['reference'])} other real images, "
+        f"real ones in their place, both against {count(sizes.reference)} other real images, "
         "mean over random draws: compare these two columns, because sizes matter."
     )
     return Table(caption, head, rows, prose=True)
 
 
-def _by_class(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> Table:
+def _by_class(names: Sequence[str], found: Sequence[ClassLikeness]) -> Table:
     caption = (
         "Each class's images alone. Small print: images, and the coverage that as many real "
         "images would have."
@@ -76,19 +76,18 @@ def _by_class(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> Table
     return Table(caption, ("Class", "Coverage", *map(_title, OTHERS)), rows)
 
 
-def _class_row(name: str, row: Mapping[str, Any]) -> list[Cell]:
-    images = row["images"]
-    sizes = f"{count(images['synthetic'])} for {count(images['reference'])} real"
-    if finite(row["coverage"]) is None:
+def _class_row(name: str, row: ClassLikeness) -> list[Cell]:
+    sizes = f"{count(row.images.synthetic)} for {count(row.images.reference)} real"
+    if row.coverage is None:
         return [Cell(name, f"{sizes}: too few"), *cells(*[NONE] * len(MEANINGS))]
-    figures = [Cell(_shown(key, row[key])) for key in OTHERS]
+    figures = [Cell(_shown(key, row)) for key in OTHERS]
     return [Cell(name, sizes), _coverage(row), *figures]
 
 
-def _coverage(row: Mapping[str, Any]) -> Cell:
+def _coverage(row: ClassLikeness) -> Cell:
     """Set off where less than half of what real images would reach is covered."""
-    value, expected = row["coverage"], row["expected_coverage"]
-    low = value < expected / 2
+    value, expected = finite(row.coverage), finite(row.expected_coverage)
+    low = value is not None and expected is not None and value < expected / 2
     note = f"{'hardly covered; ' if low else ''}real {percent(expected)}"
     return Cell(percent(value), note, share=value, tone="bad" if low else "")
 
@@ -97,5 +96,6 @@ def _title(key: str) -> str:
     return key.upper() if key in ("fid", "kid") else key.title()
 
 
-def _shown(key: str, value: Any) -> str:
+def _shown(key: str, figures: Likeness) -> str:
+    value = getattr(figures, key)
     return percent(value) if key in SHARES else decimal(value)

@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from knowledge_recycling.reporting.formats import finite
+from knowledge_recycling.results import Calibration, Candidate, Trial
 
 DPI = 150
 INK, MUTED, LINE = "#26303b", "#6b7683", "#e4e7eb"
@@ -129,15 +130,15 @@ def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -> No
     axes.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
 
 
-def snapshots(table: Sequence[Mapping[str, Any]], chosen: float) -> bytes:
+def snapshots(table: Sequence[Candidate], chosen: float) -> bytes:
     """Validation CAS of each snapshot: the screen, and the longer look at the finalists."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         for look, colour, marker in (("screen", MUTED, "o"), ("final", STUDENT, "D")):
-            scored = [row for row in table if row.get(look)]
-            x = [row["snapshot"] for row in scored]
-            y = [_percent(row[look]["accuracy"]) for row in scored]
+            scored = [(row.snapshot, found) for row in table if (found := getattr(row, look))]
+            x = [step for step, _ in scored]
+            y = [_percent(found.accuracy) for _, found in scored]
             line = "-" if look == "screen" else "none"
             label = "screen" if look == "screen" else "longer look"
             axes.plot(x, y, color=colour, marker=marker, linestyle=line, label=label)
@@ -149,7 +150,7 @@ def snapshots(table: Sequence[Mapping[str, Any]], chosen: float) -> bytes:
 
 
 def tuning(
-    table: Sequence[Mapping[str, Any]],
+    table: Sequence[Trial],
     field: str,
     label: str,
     default: int | None,
@@ -167,14 +168,14 @@ def tuning(
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        whole = [row for row in table if row["state"] == "complete"]
-        for colour, prior in zip(SERIES[::2], sorted({r["prior"] for r in whole}), strict=False):
-            of_prior = [row for row in whole if row["prior"] == prior]
+        whole = [row for row in table if row.state == "complete"]
+        for colour, prior in zip(SERIES[::2], sorted({row.prior for row in whole}), strict=False):
+            of_prior = [row for row in whole if row.prior == prior]
             _trials(axes, of_prior, field, "o", colour, f"{prior} prior")
-        pruned = [row for row in table if row["state"] == "pruned"]
+        pruned = [row for row in table if row.state == "pruned"]
         _trials(axes, pruned, field, "x", "#a3abb4", "pruned")
         for trial, marker, name in ((default, "s", "un-tuned"), (chosen, "o", "chosen")):
-            ring = [row for row in table if row["trial"] == trial]
+            ring = [row for row in table if row.trial == trial]
             _trials(axes, ring, field, marker, STUDENT, name, ring=True)
         axes.set(xlabel=label, ylabel="validation CAS, %")
         if axes.collections:
@@ -185,22 +186,20 @@ def tuning(
 
 def _trials(
     axes: Axes,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Trial],
     field: str,
     marker: str,
     colour: str,
     name: str,
     ring: bool = False,
 ) -> None:
-    shown = [
-        r for r in rows if finite(r.get("accuracy")) is not None and finite(r[field]) is not None
-    ]
+    shown = [row for row in rows if finite(row.accuracy) is not None]
     if not shown:
         return
     look: Any = {"color": colour, "s": 26, "linewidths": 1.3}
     if ring:
         look = {"facecolors": "none", "edgecolors": colour, "s": 120, "linewidths": 1.6}
-    x, y = [r[field] for r in shown], [_percent(r["accuracy"]) for r in shown]
+    x, y = [getattr(row, field) for row in shown], [_percent(row.accuracy) for row in shown]
     axes.scatter(x, y, marker=marker, label=name, **look)
 
 
@@ -253,16 +252,14 @@ def _short(name: str, length: int = 14) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def reliability(calibration: Mapping[str, Sequence[float | None]], who: str) -> bytes:
+def reliability(calibration: Calibration, who: str) -> bytes:
     """Reliability diagram: accuracy over confidence, and below it how many images each bin has.
 
     Args:
-        calibration: `confidence`, `accuracy` and `count`, one value a bin; null in empty bins.
+        calibration: of one classifier.
         who: `teacher` or `student`, for the colour.
     """
-    bins = zip(
-        calibration["confidence"], calibration["accuracy"], calibration["count"], strict=True
-    )
+    bins = zip(calibration.confidence, calibration.accuracy, calibration.count, strict=True)
     kept = [(c, a, n) for c, a, n in bins if n and finite(c) is not None and finite(a) is not None]
     confidence, accuracy, count = np.array(kept, dtype=float).reshape(-1, 3).T
 
@@ -271,7 +268,7 @@ def reliability(calibration: Mapping[str, Sequence[float | None]], who: str) -> 
         top.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
         top.plot(confidence, accuracy, color=COLOURS[who], marker="o", markersize=4)
         top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-        bottom.bar(confidence, count, width=0.8 / len(calibration["count"]), color=COLOURS[who])
+        bottom.bar(confidence, count, width=0.8 / len(calibration.count), color=COLOURS[who])
         bottom.set(xlabel="confidence", ylabel="images")
 
     return _draw(paint, height=4.0)

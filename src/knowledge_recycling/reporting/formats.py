@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from numbers import Real
 from typing import Any
+
+from knowledge_recycling.statistics.estimate import Estimate
 
 NONE = "n/a"
 
@@ -69,17 +70,17 @@ def difference(first: Any, second: Any, *, scale: float = 1.0, digits: int = 3) 
     return NONE if a is None or b is None else signed(scale * (a - b), digits)
 
 
-def interval(estimate: Mapping[str, Any] | None, *, as_percent: bool = False) -> str:
+def interval(estimate: Estimate | None, *, as_percent: bool = False) -> str:
     """The ends of an Estimate, `low to high`.
 
     Example:
-        >>> interval({"value": 0.5, "low": 0.45, "high": 0.55})
+        >>> interval(Estimate(0.5, 0.45, 0.55))
         '0.450 to 0.550'
     """
     if not estimate:
         return ""
     show = (lambda x: percent(x, "")) if as_percent else decimal
-    return f"{show(estimate.get('low'))} to {show(estimate.get('high'))}"
+    return f"{show(estimate.low)} to {show(estimate.high)}"
 
 
 def duration(seconds: Any) -> str:

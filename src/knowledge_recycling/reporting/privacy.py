@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from knowledge_recycling.auditing.figures import Target
 from knowledge_recycling.reporting import figures
 from knowledge_recycling.reporting.document import (
     Block,
@@ -17,9 +15,17 @@ from knowledge_recycling.reporting.document import (
     Table,
     Text,
 )
-from knowledge_recycling.reporting.formats import count, decimal, interval, percent
-from knowledge_recycling.reporting.results import Results
-from knowledge_recycling.reporting.shadow_audit import WEAK, of_protocol, reading, shadow_audit
+from knowledge_recycling.reporting.formats import count, decimal, interval
+from knowledge_recycling.reporting.reader import RunResults
+from knowledge_recycling.reporting.shadow_audit import (
+    WEAK,
+    of_protocol,
+    rate_cell,
+    reading,
+    shadow_audit,
+    strongest,
+)
+from knowledge_recycling.results import AuditResult
 
 RULE = (
     "A membership inference attack guesses whether an image was trained on. Attacks give lower "
@@ -37,74 +43,63 @@ READING_HELP = (
 )
 
 
-def privacy(results: Results, show_real: bool) -> Chapter:
+def privacy(run: RunResults, show_real: bool) -> Chapter:
     """The shadow audit, and the paper's own protocol, labelled as such."""
-    blocks = [Text(RULE), *shadow_audit(results), *_paper_protocol(results)]
+    blocks = [Text(RULE), *shadow_audit(run), *_paper_protocol(run)]
     return Chapter("privacy", "Privacy", blocks)
 
 
-def _paper_protocol(results: Results) -> list[Block]:
-    audit = results.stages.get("audit")
+def _paper_protocol(run: RunResults) -> list[Block]:
+    audit = run.audit
     heading = Heading("The paper\u2019s own protocol")
     if not audit:
         return [heading, Text("Audit: not run.")]
-    targets = audit["targets"]
+    targets = audit.targets
     intro = (
-        f"Attacks on the released classifier: {count(audit['members'])} training images as "
-        f"members, {count(audit['nonmembers'])} test images as non-members."
+        f"Attacks on the released classifier: {count(audit.members)} training images as "
+        f"members, {count(audit.nonmembers)} test images as non-members."
     )
-    blocks: list[Block] = [heading, Notice("No evidence of safety.", _warning(audit)), Text(intro)]
-    if "teacher" in targets and reading(_strongest(targets["teacher"])) != "Above chance":
+    blocks: list[Block] = [
+        heading,
+        Notice("No evidence of safety.", f"{SPLIT} {audit.warning}".strip()),
+        Text(intro),
+    ]
+    if "teacher" in targets and reading(strongest(targets["teacher"]).auc) != "Above chance":
         blocks.append(Notice("Attack too weak to conclude.", WEAK))
     head = ("Target and attack", "AUC", "TPR at 1% FPR", "AOP", "Reading")
     rows = [
-        _attack_row(target, name, targets[target])
-        for target in targets
-        for name in of_protocol(targets[target], "paper")
+        _attack_row(channel, name, target)
+        for channel, target in targets.items()
+        for name in of_protocol(target, "paper")
     ]
     table = Table("Small print: 95% intervals.", head, rows, prose=True)
-    return [*blocks, table, *_roc(results, audit), Text(READING_HELP)]
+    return [*blocks, table, *_roc(run, audit), Text(READING_HELP)]
 
 
-def _warning(audit: Mapping[str, Any]) -> str:
-    own = str(audit.get("warning") or "").strip()
-    return f"{SPLIT} {own}".strip()
-
-
-def _strongest(target: Mapping[str, Any]) -> Mapping[str, Any]:
-    auc: Mapping[str, Any] = target["attacks"][target["strongest"]]["auc"]
-    return auc
-
-
-def _attack_row(target: str, name: str, entry: Mapping[str, Any]) -> list[Cell]:
-    attack = entry["attacks"][name]
-    rate = (attack.get("tpr_at_fpr") or {}).get("0.01") or {}
-    strongest = "strongest" if name == entry["strongest"] else ""
-    found = reading(attack["auc"])
+def _attack_row(channel: str, name: str, target: Target) -> list[Cell]:
+    attack = target.attacks[name]
+    note = "strongest" if name == target.strongest else ""
+    found = reading(attack.auc)
     return [
-        Cell(f"{target.title()}: {name.replace('_', ' ')}", strongest),
-        Cell(decimal(attack["auc"]["value"]), interval(attack["auc"])),
-        Cell(percent(rate.get("value")), interval(rate, as_percent=True)),
-        Cell(decimal(attack.get("aop"))),
+        Cell(f"{channel.title()}: {name.replace('_', ' ')}", note),
+        Cell(decimal(attack.auc.value), interval(attack.auc)),
+        rate_cell(attack.tpr_at_fpr["0.01"]),
+        Cell(decimal(attack.aop)),
         Cell(found, tone="" if found.startswith("Not") else "bad"),
     ]
 
 
-def _roc(results: Results, audit: Mapping[str, Any]) -> list[Block]:
-    curves = results.arrays("audit/curves.npz")
+def _roc(run: RunResults, audit: AuditResult) -> list[Block]:
+    curves = run.arrays("audit/curves.npz")
     # Below one non-member in all, a rate is no more than noise.
-    floor = 10.0 ** -max(1, len(str(int(audit["nonmembers"]))) - 1)
+    floor = 10.0 ** -max(1, len(str(audit.nonmembers)) - 1)
     pictures = []
-    for target, entry in audit["targets"].items():
-        names = [n for n in of_protocol(entry, "paper") if f"{target}.{n}.fpr" in curves]
+    for target, found in audit.targets.items():
+        names = [n for n in of_protocol(found, "paper") if f"{target}.{n}.fpr" in curves]
         if names:
             key = f"{target}.{{}}.{{}}".format
             lines = {n: (curves[key(n, "fpr")], curves[key(n, "tpr")]) for n in names}
             alt = f"ROC of {len(names)} attacks on the {target.title()}, both axes logarithmic."
             png = figures.roc(lines, floor)
-            pictures.append(Picture(f"roc_{_slug(target)}", png, alt, target.title()))
+            pictures.append(Picture(f"roc_{target}", png, alt, target.title()))
     return [Gallery(pictures)] if pictures else []
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name)

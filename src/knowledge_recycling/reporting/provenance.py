@@ -16,116 +16,117 @@ from knowledge_recycling.reporting.document import (
     Text,
     cells,
 )
-from knowledge_recycling.reporting.formats import count, duration, finite, memory, percent
-from knowledge_recycling.reporting.results import STAGES, Results
+from knowledge_recycling.reporting.formats import count, duration, memory, percent
+from knowledge_recycling.reporting.reader import STAGES, RunResults
+from knowledge_recycling.results import (
+    DistillationResult,
+    GeneratorResult,
+    Result,
+    SelectionResult,
+    TeacherResult,
+    TuningResult,
+)
 
 
-def making(results: Results, show_real: bool) -> Chapter:
+def making(run: RunResults, show_real: bool) -> Chapter:
     """What it took, what it was made from, and with which settings."""
     blocks: list[Block] = [
-        _costs(results),
-        *_data(results),
+        _costs(run),
+        *_data(run),
         Heading("Provenance"),
-        _provenance(results),
-        Code("Configuration (where the data lie is left out)", _yaml(results.config)),
+        _provenance(run),
+        Code("Configuration (where the data lie is left out)", _yaml(run.settings())),
     ]
     return Chapter("making", "How it was made", blocks)
 
 
-def _costs(results: Results) -> Table:
+def _costs(run: RunResults) -> Table:
     rows = [
         [
             Cell(name.title()),
-            *cells(*_cost(results.stages[name])),
+            *cells(*_cost(run.done[name])),
         ]
-        if name in results.stages
+        if name in run.done
         else cells(name.title(), "not run", "", "", "")
         for name in STAGES
     ]
-    seconds = [finite(result.get("seconds")) for result in results.stages.values()]
-    total = duration(sum(value or 0.0 for value in seconds))
+    total = duration(sum(result.seconds for result in run.done.values()))
     head = ("Stage", "Time", "Peak memory", "Device, precision", "What")
     return Table(f"Time and peak memory of each stage; {total} in all.", head, rows, prose=True)
 
 
-def _cost(result: dict[str, Any]) -> tuple[str, str, str, str]:
-    where = ", ".join(str(result[key]) for key in ("device", "precision") if result.get(key))
-    return (
-        duration(result.get("seconds")),
-        memory(result.get("peak_memory_bytes")),
-        where,
-        _what(result),
-    )
+def _cost(result: Result) -> tuple[str, str, str, str]:
+    where = ", ".join(word for word in (result.device, result.precision) if word)
+    return duration(result.seconds), memory(result.peak_memory_bytes), where, _what(result)
 
 
-def _what(result: dict[str, Any]) -> str:
-    """A stage's size in a few words, from those fields that it has."""
-    parts = []
-    if "method" in result:
-        mixed = result["count"] > 1
-        parts.append(f"{result['count']} {result['method']}, mixed" if mixed else result["method"])
-    if "parameters" in result and finite(result["parameters"]) is not None:
-        parts.append(f"{count(result['parameters'])} parameters")
-    if "steps" in result:
-        parts.append(f"{count(result['steps'])} steps")
-    if "labels" in result:
-        parts.append(f"{result['labels']} labels")
-    if "regeneration_period" in result:
-        period = result["regeneration_period"]
-        every = "every epoch" if period == 1 else f"every {period} epochs"
-        parts.append(f"new images {every}" if period else "one fixed set")
-    if finite(result.get("acceptance")) is not None:
-        parts.append(f"filter keeps {percent(result['acceptance'])}")
-    if "table" in result:
-        parts.append(f"{len(result['table'])} tried")
+def _what(result: Result) -> str:
+    """A stage's size in a few words."""
+    match result:
+        case TeacherResult():
+            parts = _size(result)
+        case GeneratorResult():
+            mixed = f"{result.count} {result.method}, mixed"
+            parts = [mixed if result.count > 1 else result.method, *_size(result)]
+        case SelectionResult() | TuningResult():
+            parts = [f"{len(result.table)} tried"]
+        case DistillationResult():
+            period = result.regeneration_period
+            every = "every epoch" if period == 1 else f"every {period} epochs"
+            parts = [
+                *_size(result),
+                f"{result.labels} labels",
+                f"new images {every}" if period else "one fixed set",
+                f"filter keeps {percent(result.acceptance)}",
+            ]
+        case _:
+            parts = []
     return ", ".join(parts)
 
 
-def _data(results: Results) -> list[Block]:
-    split = results.split
+def _size(result: TeacherResult | GeneratorResult | DistillationResult) -> list[str]:
+    return [f"{count(result.parameters)} parameters", f"{count(result.steps)} steps"]
+
+
+def _data(run: RunResults) -> list[Block]:
+    split = run.split
     if not split:
         return []
-    counts = split["counts"]
+    counts = split.counts
     rows = [
         [Cell(name, f"class {index}"), *cells(*(count(counts[part][index]) for part in counts))]
-        for index, name in enumerate(results.class_names)
+        for index, name in enumerate(run.class_names)
     ]
     rows.append(cells("All", *(count(sum(counts[part])) for part in counts)))
-    colour = {1: "grey", 3: "colour"}.get(split.get("channels", 0), "")
-    drawn = ", ".join(split.get("drawn") or [])
-    words = f"Images of {split['size']} by {split['size']} pixels, {colour}. "
+    colour = {1: "grey", 3: "colour"}.get(split.channels, "")
+    drawn = ", ".join(split.drawn)
+    words = f"Images of {split.size} by {split.size} pixels, {colour}. "
     words += f"Splits drawn by this run: {drawn}. " if drawn else "All splits are the source's. "
-    words += "Groups (patients) are known." if split.get("has_groups") else "No groups are known."
-    notes = [Text(f"Note: {note}") for note in split.get("notes") or []]
+    words += "Groups (patients) are known." if split.has_groups else "No groups are known."
+    notes = [Text(f"Note: {note}") for note in split.notes]
     head = ("Class", *(part.title() for part in counts))
     return [Heading("Data"), Text(words), *notes, Table("Images by class and split.", head, rows)]
 
 
-def _provenance(results: Results) -> Table:
-    rows = [
-        ("Preset", str(results.config.get("preset", ""))),
-        ("Seed", str(results.config.get("seed", ""))),
-        ("Data hash (SHA-256)", str(results.split.get("data_sha256", ""))),
-        ("Machine", _distinct(results, "machine")),
-    ]
-    rows += [(f"{name} version", text) for name, text in _versions(results).items()]
+def _provenance(run: RunResults) -> Table:
+    machines = dict.fromkeys(result.machine for result in run.done.values() if result.machine)
+    rows = [("Machine", "; ".join(machines)), *_versions(run).items()]
+    if run.split:
+        rows.insert(0, ("Data hash (SHA-256)", run.split.data_sha256))
+    if run.config:
+        rows[:0] = [("Preset", run.config.preset), ("Seed", str(run.config.seed))]
     shown = [cells(*row) for row in rows if row[1]]
     return Table("What it takes to repeat this run.", ("Item", "Value"), shown, prose=True)
 
 
-def _distinct(results: Results, key: str) -> str:
-    values = (str(result[key]) for result in results.stages.values() if result.get(key))
-    return "; ".join(dict.fromkeys(values))
-
-
-def _versions(results: Results) -> dict[str, str]:
+def _versions(run: RunResults) -> dict[str, str]:
     """Each package's version; all of them where a run was resumed with another one."""
     seen: dict[str, dict[str, None]] = {}
-    for result in results.stages.values():
-        for package, version in (result.get("versions") or {}).items():
-            seen.setdefault(package, {})[str(version)] = None
-    return {package: ", then ".join(versions) for package, versions in seen.items()}
+    for result in run.done.values():
+        for package, version in result.versions.items():
+            seen.setdefault(package, {})[version] = None
+    return {f"{package} version": ", then ".join(found) for package, found in seen.items()}
 
 
-def _yaml(config: dict[str, Any]) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+def _yaml(settings: dict[str, Any]) -> str:
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import numpy as np
+
+from knowledge_recycling.auditing.figures import Copies, Estimate, Figures, Target
 from knowledge_recycling.reporting import figures
 from knowledge_recycling.reporting.document import (
     Block,
@@ -15,9 +17,11 @@ from knowledge_recycling.reporting.document import (
     Picture,
     Table,
     Text,
+    cells,
 )
-from knowledge_recycling.reporting.formats import count, decimal, interval, percent
-from knowledge_recycling.reporting.results import Results
+from knowledge_recycling.reporting.formats import NONE, count, decimal, interval, percent
+from knowledge_recycling.reporting.reader import RunResults
+from knowledge_recycling.results import AuditResult, ShadowAudit
 
 WEAK = (
     "Not even the Teacher, which was trained on the members themselves, is told apart from chance. "
@@ -52,53 +56,58 @@ COPIES = (
 )
 
 
-def shadow_audit(results: Results) -> list[Block]:
+def shadow_audit(run: RunResults) -> list[Block]:
     """Heading and blocks, or a line that says that no shadows were run."""
     heading = Heading("Whole-pipeline shadows")
-    audit = results.stages.get("audit") or {}
-    about = audit.get("shadows")
-    if not about:
+    audit = run.audit
+    if not audit or not audit.shadows:
         return [heading, Text(NOT_RUN)]
-    weak = [] if about["powered"] else [Notice("Attack too weak to conclude.", why_weak(about))]
+    about, targets = audit.shadows, audit.targets
+    weak = [] if about.powered else [Notice("Attack too weak to conclude.", why_weak(about))]
     return [
         heading,
         *weak,
         Text(_how(about)),
-        _primary(audit),
-        *_roc(results, about),
-        Text(about["power"]["text"]),
-        *_patients(audit),
+        _primary(targets, about),
+        *_roc(run, about),
+        Text(about.power.text),
+        *_patients(targets, about),
         *_canaries(about),
-        *_labels(audit),
-        Text(_copies(about["copies"])),
-        _all_attacks(audit),
+        *_labels(targets, about),
+        Text(_copies(about.copies)),
+        _all_attacks(targets, about),
     ]
 
 
-def of_protocol(target: Mapping[str, Any], protocol: str) -> list[str]:
+def of_protocol(target: Target, protocol: str) -> list[str]:
     """Names of a target's attacks that are of the protocol `paper` or `shadows`."""
-    attacks = target["attacks"]
-    return [name for name in attacks if attacks[name].get("protocol", "paper") == protocol]
+    return [name for name, attack in target.attacks.items() if attack.protocol == protocol]
 
 
-def reading(auc: Mapping[str, Any]) -> str:
+def strongest(target: Target) -> Figures:
+    """Of the paper's protocol."""
+    assert target.strongest is not None
+    return target.attacks[target.strongest]
+
+
+def reading(auc: Estimate) -> str:
     """What an attack's AUC and its interval allow to be said.
 
     Example:
-        >>> reading({"value": 0.52, "low": 0.49, "high": 0.55})
+        >>> reading(Estimate(0.52, 0.49, 0.55))
         'Not found at this power'
     """
-    if auc["low"] > 0.5:
+    if auc.low > 0.5:
         return "Above chance"
-    if auc["high"] < 0.5:
+    if auc.high < 0.5:
         return "Below chance: the splits differ"
     return "Not found at this power"
 
 
-def why_weak(about: Mapping[str, Any]) -> str:
+def why_weak(about: ShadowAudit) -> str:
     """Which of the two controls failed."""
-    if not about["control"]["passed"]:
-        auc = interval(about["control"]["auc"])
+    if not about.control.passed:
+        auc = interval(about.control.auc)
         return (
             "A classifier that never saw a target tells members from non-members "
             f"(AUC {auc}): membership was not random, and no figure here is evidence."
@@ -106,14 +115,14 @@ def why_weak(about: Mapping[str, Any]) -> str:
     return WEAK
 
 
-def first_words(audit: Mapping[str, Any]) -> str:
+def first_words(audit: AuditResult | None) -> str:
     """The shadow audit in one sentence, for the first screen."""
-    about = audit.get("shadows")
-    if not about:
+    if not audit or not audit.shadows:
         return "Shadow audit: not run."
-    if not about["powered"]:
-        return why_weak(about)
-    teacher, student = (_primary_auc(audit, who) for who in ("teacher", "student"))
+    if not audit.shadows.powered:
+        return why_weak(audit.shadows)
+    primary = audit.shadows.primary
+    teacher, student = (audit.targets[who].attacks[primary].auc for who in ("teacher", "student"))
     found = reading(student)
     words = found[0].lower() + found[1:]
     return (
@@ -122,19 +131,19 @@ def first_words(audit: Mapping[str, Any]) -> str:
     )
 
 
-def leak_notice(audit: Mapping[str, Any]) -> Notice | None:
+def leak_notice(audit: AuditResult | None) -> Notice | None:
     """The box of the first screen that says what the shadow audit found in what is released."""
-    about = audit.get("shadows")
-    if not about or not about["powered"]:
+    if not audit or not audit.shadows or not audit.shadows.powered:
         return None
+    about = audit.shadows
     leaks = [
         f"{CHANNELS[channel]}: AUC {_with_interval(auc)}"
         for channel in ("student", "synthetic", "soft_labels")
-        if (auc := _primary_auc(audit, channel))["low"] > 0.5
+        if (auc := audit.targets[channel].attacks[about.primary].auc).low > 0.5
     ]
-    if about["canaries"]:
-        auc = about["canaries"]["student"]["attacks"][about["primary"]]["auc"]
-        if auc["low"] > 0.5:
+    if about.canaries:
+        auc = about.canaries["student"].attacks[about.primary].auc
+        if auc.low > 0.5:
             leaks.append(f"Student, planted worst cases: AUC {_with_interval(auc)}")
     if not leaks:
         return None
@@ -142,38 +151,30 @@ def leak_notice(audit: Mapping[str, Any]) -> Notice | None:
     return Notice("Membership in the training data leaks.", text)
 
 
-def _primary_auc(audit: Mapping[str, Any], channel: str) -> Mapping[str, Any]:
-    auc: Mapping[str, Any] = audit["targets"][channel]["attacks"][audit["shadows"]["primary"]][
-        "auc"
-    ]
-    return auc
+def _with_interval(estimate: Estimate) -> str:
+    return f"{decimal(estimate.value)} ({interval(estimate)})"
 
 
-def _with_interval(estimate: Mapping[str, Any]) -> str:
-    return f"{decimal(estimate['value'])} ({interval(estimate)})"
-
-
-def _how(about: Mapping[str, Any]) -> str:
+def _how(about: ShadowAudit) -> str:
     choices = (
         "Snapshot and parameters of synthesis were taken over from the run, not chosen anew in "
         "each pipeline: a cheaper mode, which leaves out what those choices leak. "
-        if about["reuse_choices"]
+        if about.reuse_choices
         else "Every stage up to distillation was repeated in each. "
     )
-    unit = f"{count(about['patients'])} patients" if about["patients"] else "records"
+    unit = f"{count(about.patients)} patients" if about.patients else "records"
     return (
-        f"{about['count']} whole pipelines on complementary random halves of the "
-        f"{count(about['pool'])} training images (drawn by {unit}); each was the target once, its "
+        f"{about.count} whole pipelines on complementary random halves of the "
+        f"{count(about.pool)} training images (drawn by {unit}); each was the target once, its "
         f"complement left out of its shadows. {choices}This measures the pipeline at half the "
-        f"data. Conclusions rest on one attack named beforehand ({_name(about['primary'])}). "
+        f"data. Conclusions rest on one attack named beforehand ({_name(about.primary)}). "
         "Control: a classifier that never saw a target scores AUC "
-        f"{decimal(about['control']['auc']['value'])} (99% interval "
-        f"{interval(about['control']['auc'])})."
+        f"{decimal(about.control.auc.value)} (99% interval "
+        f"{interval(about.control.auc)})."
     )
 
 
-def _primary(audit: Mapping[str, Any]) -> Table:
-    primary = audit["shadows"]["primary"]
+def _primary(targets: Mapping[str, Target], about: ShadowAudit) -> Table:
     head = (
         "Primary attack on",
         "AUC",
@@ -185,17 +186,9 @@ def _primary(audit: Mapping[str, Any]) -> Table:
     )
     rows = []
     for channel, title in CHANNELS.items():
-        target = audit["targets"][channel]
-        single = target["single"]
-        rows.append(
-            [
-                Cell(title),
-                *_estimates(target["attacks"][primary]),
-                _rate(single["tpr"]),
-                _rate(single["fpr"]),
-                _reading_cell(target["attacks"][primary]["auc"]),
-            ]
-        )
+        attack, single = targets[channel].attacks[about.primary], targets[channel].single
+        one = (rate_cell(single.tpr), rate_cell(single.fpr)) if single else cells(NONE, NONE)
+        rows.append([Cell(title), *_estimates(attack), *one, _reading_cell(attack.auc)])
     caption = (
         "Small print: 95% intervals over records and pipelines. One target: the first pipeline at "
         "a threshold fixed on its shadows for 1% FPR, exact binomial intervals."
@@ -203,21 +196,21 @@ def _primary(audit: Mapping[str, Any]) -> Table:
     return Table(caption, head, rows, prose=True)
 
 
-def _patients(audit: Mapping[str, Any]) -> list[Block]:
-    about = audit["shadows"]
-    if not about["patients"]:
-        return []
+def _patients(targets: Mapping[str, Target], about: ShadowAudit) -> list[Block]:
     rows = []
     for channel, title in CHANNELS.items():
-        figures_ = audit["targets"][channel]["groups"][about["primary"]]
-        rows.append([Cell(title), *_estimates(figures_), _reading_cell(figures_["auc"])])
+        if whole := targets[channel].groups:
+            found = whole[about.primary]
+            rows.append([Cell(title), *_estimates(found), _reading_cell(found.auc)])
+    if not rows:
+        return []
     head = ("Whole patients", "AUC", "TPR at 1% FPR", "TPR at 0.1% FPR", "Reading")
     return [Table("A patient\u2019s score is the mean over the images.", head, rows, prose=True)]
 
 
-def _canaries(about: Mapping[str, Any]) -> list[Block]:
+def _canaries(about: ShadowAudit) -> list[Block]:
     heading = Heading("Canaries")
-    arm = about["canaries"]
+    arm = about.canaries
     if not arm:
         return [
             heading,
@@ -235,28 +228,27 @@ def _canaries(about: Mapping[str, Any]) -> list[Block]:
     rows = [
         [
             Cell(CHANNELS[channel]),
-            *_estimates(found["attacks"][about["primary"]])[:2],
+            *_estimates(found.attacks[about.primary])[:2],
             *(
-                Cell(decimal(found["kinds"][kind]["value"]), interval(found["kinds"][kind]))
+                Cell(decimal(found.kinds[kind].value), interval(found.kinds[kind]))
                 for kind in ("mislabelled", "outlier", "near_duplicate")
             ),
             Cell(
-                decimal(found["one_run"]["epsilon"], 2),
-                f"{found['one_run']['correct']} of {found['one_run']['guesses']} guesses right",
+                decimal(found.one_run.epsilon, 2),
+                f"{found.one_run.correct} of {found.one_run.guesses} guesses right",
             ),
         ]
         for channel, found in arm.items()
     ]
-    text = CANARIES.format(n=about["canary_count"])
+    text = CANARIES.format(n=about.canary_count)
     return [heading, Text(text), Table("AUC by kind of canary.", head, rows)]
 
 
-def _labels(audit: Mapping[str, Any]) -> list[Block]:
-    primary = audit["shadows"]["primary"]
+def _labels(targets: Mapping[str, Target], about: ShadowAudit) -> list[Block]:
     rows = []
     for channel, title in LABELS.items():
-        found = audit["targets"][channel]["attacks"][primary]
-        rows.append([Cell(title), *_estimates(found)[:2], _reading_cell(found["auc"])])
+        found = targets[channel].attacks[about.primary]
+        rows.append([Cell(title), *_estimates(found)[:2], _reading_cell(found.auc)])
     head = ("Labels", "AUC", "TPR at 1% FPR", "Reading")
     caption = (
         "What the labels of the synthetic images nearest to a record give away; the images are "
@@ -265,60 +257,58 @@ def _labels(audit: Mapping[str, Any]) -> list[Block]:
     return [Heading("The labels of the synthetic images"), Table(caption, head, rows, prose=True)]
 
 
-def _copies(copies: Mapping[str, Any]) -> str:
-    excess = copies["excess"]
-    found = excess["low"] > 0
+def _copies(copies: Copies) -> str:
+    excess = copies.excess
+    found = excess.low > 0
     return COPIES.format(
-        members=percent(copies["members"]["value"]),
-        nonmembers=percent(copies["nonmembers"]["value"]),
-        excess=percent(excess["value"], " points"),
-        low=percent(excess["low"], ""),
-        high=percent(excess["high"], ""),
+        members=percent(copies.members.value),
+        nonmembers=percent(copies.nonmembers.value),
+        excess=percent(excess.value, " points"),
+        low=percent(excess.low, ""),
+        high=percent(excess.high, ""),
         words="the Generator repeats members" if found else "not found at this power",
     )
 
 
-def _all_attacks(audit: Mapping[str, Any]) -> Table:
-    primary = audit["shadows"]["primary"]
+def _all_attacks(targets: Mapping[str, Target], about: ShadowAudit) -> Table:
     rows = []
     for channel, title in CHANNELS.items():
-        target = audit["targets"][channel]
-        for name in of_protocol(target, "shadows"):
-            attack = target["attacks"][name]
-            label = Cell(f"{title}: {_name(name)}", "primary" if name == primary else "")
-            rows.append([label, *_estimates(attack), _reading_cell(attack["auc"])])
+        for name in of_protocol(targets[channel], "shadows"):
+            attack = targets[channel].attacks[name]
+            label = Cell(f"{title}: {_name(name)}", "primary" if name == about.primary else "")
+            rows.append([label, *_estimates(attack), _reading_cell(attack.auc)])
     head = ("Channel and attack", "AUC", "TPR at 1% FPR", "TPR at 0.1% FPR", "Reading")
     caption = "All attacks. Picking the best of them after the fact is no test."
     return Table(caption, head, rows, folded=True, prose=True)
 
 
-def _estimates(attack: Mapping[str, Any]) -> list[Cell]:
+def _estimates(attack: Figures) -> list[Cell]:
     """AUC, TPR at 1% and TPR at 0.1% FPR."""
-    rates = attack["tpr_at_fpr"]
     return [
-        Cell(decimal(attack["auc"]["value"]), interval(attack["auc"])),
-        *(_rate(rates[fpr]) for fpr in ("0.01", "0.001")),
+        Cell(decimal(attack.auc.value), interval(attack.auc)),
+        *(rate_cell(attack.tpr_at_fpr[fpr]) for fpr in ("0.01", "0.001")),
     ]
 
 
-def _rate(rate: Mapping[str, Any] | None) -> Cell:
+def rate_cell(rate: Estimate | None) -> Cell:
+    """A rate in percent with its interval; there may have been too few trials for it."""
     if not rate:
         return Cell("too few")
-    return Cell(percent(rate["value"]), interval(rate, as_percent=True))
+    return Cell(percent(rate.value), interval(rate, as_percent=True))
 
 
-def _reading_cell(auc: Mapping[str, Any]) -> Cell:
+def _reading_cell(auc: Estimate) -> Cell:
     found = reading(auc)
     return Cell(found, tone="bad" if found == "Above chance" else "")
 
 
-def _roc(results: Results, about: Mapping[str, Any]) -> list[Block]:
-    curves = results.arrays("audit/curves.npz")
+def _roc(run: RunResults, about: ShadowAudit) -> list[Block]:
+    curves = run.arrays("audit/curves.npz")
 
-    def of(channel: str, *names: str) -> tuple[Any, ...]:
+    def of(channel: str, *names: str) -> tuple[np.ndarray, ...]:
         return tuple(curves[f"shadows.{channel}.{name}"] for name in names)
 
-    floor = 10.0 ** -max(1, len(str(about["pool"] * about["count"] // 2)) - 1)
+    floor = 10.0 ** -max(1, len(str(about.pool * about.count // 2)) - 1)
     pictures = []
     for name, channels, words in (
         ("roc_shadows_models", ("teacher", "student"), "Teacher and Student"),

@@ -7,7 +7,7 @@ trusted, where `kr shadows` has run: whole pipelines on random halves of the tra
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from knowledge_recycling.data import Split
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
+from knowledge_recycling.results import AuditResult, ShadowAudit
 from knowledge_recycling.statistics.rates import auc_estimate, roc_curve, tpr_at_fpr_estimate
 from knowledge_recycling.storage.files import read_json, write_json, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
@@ -43,20 +44,7 @@ WARNING = (
 ROLES = {"teacher": "teacher", "student": "distillation"}
 
 
-@dataclass(frozen=True)
-class Result:
-    """What audit/result.json says."""
-
-    protocol: str
-    warning: str
-    members: int
-    nonmembers: int
-    targets: dict[str, Target]
-    """By channel; each attack says its protocol."""
-    shadows: dict[str, Any] | None
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> AuditResult:
     """Attacks Teacher and Student, and everything that the shadows have signals of."""
     runtime = Runtime.of(config).exact()
     members, nonmembers = data.load(config.data, run_dir.split(), "train", "test")
@@ -76,8 +64,14 @@ def run(config: Config, run_dir: RunDir) -> Result:
         curves |= verdict.curves
         write_json(folder / "exposed_records_private.json", {"positions_in_source": exposed})
     write_npz(folder / "curves.npz", **curves)
-    sizes = len(members.labels), len(nonmembers.labels)
-    return Result("paper", WARNING, *sizes, targets, shadows)
+    return AuditResult(
+        protocols=("paper", "shadows") if shadows else ("paper",),
+        warning=WARNING,
+        members=len(members.labels),
+        nonmembers=len(nonmembers.labels),
+        targets=targets,
+        shadows=shadows,
+    )
 
 
 def _paper(
@@ -95,7 +89,7 @@ def _paper(
             )
             for split in (members, nonmembers)
         )
-        accuracy = evaluation[role]["accuracy"]
+        accuracy = getattr(evaluation, role).accuracy
         attacks = {
             name: _figures(inside[name], outside[name], members, nonmembers, accuracy, config)
             for name in inside
@@ -110,7 +104,7 @@ def _paper(
 
 def _shadows(
     config: Config, run_dir: RunDir, runtime: Runtime
-) -> tuple[Verdict, dict[str, Any], list[int]]:
+) -> tuple[Verdict, ShadowAudit, list[int]]:
     """Verdict, what result.json says beside it, and the most exposed records' positions."""
     plan = Plan.load(run_dir.shadows, config)
     ordinary = plan.kind == 0
@@ -126,28 +120,23 @@ def _shadows(
     features = signals.blind_features(runtime.images(pool.images[ordinary]))
     verdict = judge(own, membership, groups, features, pool.labels[ordinary], **options)
     times = [read_json(shadow.path / "seconds.json") for shadow in shadows]
-    about = {
-        "count": len(membership),
-        "pool": int(ordinary.sum()),
-        "patients": None if groups is None else len(np.unique(groups)),
-        "reuse_choices": plan.asked["reuse_choices"],
-        "primary": PRIMARY,
-        "powered": verdict.powered,
-        "control": asdict(verdict.control),
-        "power": asdict(verdict.power),
-        "copies": asdict(copies(own["synthetic"], phi["held_out"][:, ordinary], membership)),
-        "canary_count": plan.asked["canaries"],
-        "canaries": {
-            channel: asdict(arm)
-            for channel, arm in canary_arm(
-                phi, plan.membership, plan.canary_kinds(), **options
-            ).items()
-        }
+    about = ShadowAudit(
+        count=len(membership),
+        pool=int(ordinary.sum()),
+        patients=None if groups is None else len(np.unique(groups)),
+        reuse_choices=plan.asked["reuse_choices"],
+        primary=PRIMARY,
+        powered=verdict.powered,
+        control=verdict.control,
+        power=verdict.power,
+        copies=copies(own["synthetic"], phi["held_out"][:, ordinary], membership),
+        canary_count=plan.asked["canaries"],
+        canaries=canary_arm(phi, plan.membership, plan.canary_kinds(), **options)
         if plan.asked["canaries"]
         else None,
-        "seconds_per_shadow": [round(t["seconds"], 1) for t in times],
-        "threads_per_shadow": times[0]["threads"],
-    }
+        seconds_per_shadow=tuple(round(t["seconds"], 1) for t in times),
+        threads_per_shadow=times[0]["threads"],
+    )
     return verdict, about, pool.indices[ordinary][verdict.exposed].tolist()
 
 
@@ -161,7 +150,7 @@ def _check_same_pipeline(run_dir: RunDir, plan: Plan, shadow: RunDir) -> None:
         found += [
             f"{stage}: the run has chosen anew"
             for stage, key in (("selection", "snapshot"), ("tuning", "parameters"))
-            if shadow.result(stage)[key] != run_dir.result(stage)[key]
+            if getattr(shadow.result(stage), key) != getattr(run_dir.result(stage), key)
         ]
     if found:
         raise KRError(

@@ -6,19 +6,18 @@ minimises the loss of `gkd`. The sets live on the device only.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from knowledge_recycling import artefacts, classifiers
 from knowledge_recycling.config import Config
+from knowledge_recycling.results import DistillationResult
 from knowledge_recycling.storage.files import write_npz
 from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.synthesis.gkd import Lessons
-from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.checkpoint import Checkpoint
 from knowledge_recycling.training.loop import fit
 from knowledge_recycling.training.runtime import Runtime
@@ -27,28 +26,14 @@ from knowledge_recycling.training.seeds import derive
 SAMPLES_PER_CLASS = 8
 
 
-@dataclass(frozen=True)
-class Result:
-    """What distillation/result.json says."""
-
-    parameters: int
-    steps: int
-    labels: str
-    regeneration_period: int
-    synthetic_images: int
-    acceptance: float
-    snapshot: int
-    synthesis: dict[str, Any]
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> DistillationResult:
     """Trains S and writes distillation/network and samples of what it saw."""
     runtime = Runtime.of(config)
     section = config.distillation
     folder = run_dir.stage("distillation")
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
-    snapshot = run_dir.result("selection")["snapshot"]
-    parameters = Parameters(**run_dir.result("tuning")["parameters"])
+    snapshot = run_dir.result("selection").snapshot
+    parameters = run_dir.result("tuning").parameters
     source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
     spec = artefacts.student_spec(config, run_dir)
     torch.manual_seed(derive(config.seed, "distillation", "weights"))
@@ -70,7 +55,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
     classifiers.save(folder / "network", student, spec)
     hidden = _hidden(config, run_dir)
     acceptance = _samples(source, folder / "samples.npz", derive(config.seed, "samples"), hidden)
-    return Result(
+    return DistillationResult(
         parameters=sum(p.numel() for p in student.parameters()),
         steps=section.steps,
         labels=section.labels,
@@ -78,7 +63,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
         synthetic_images=lessons.images_drawn(),
         acceptance=acceptance,
         snapshot=snapshot,
-        synthesis=asdict(parameters),
+        synthesis=parameters,
     )
 
 
@@ -86,8 +71,8 @@ def _hidden(config: Config, run_dir: RunDir) -> list[int]:
     """Classes whose synthetic images are near copies of their few patients, unless asked for."""
     if config.distillation.tiny_classes == "keep":
         return []
-    tiny = run_dir.result("generator")["tiny_classes"]
-    return [y for y, name in enumerate(run_dir.split()["class_names"]) if name in tiny]
+    tiny = run_dir.result("generator").tiny_classes
+    return [y for y, name in enumerate(run_dir.split().class_names) if name in tiny]
 
 
 def _samples(source: Source, path: Path, seed: int, hidden: list[int]) -> float:

@@ -7,9 +7,6 @@ among the test images in the Teacher's feature space.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
 from knowledge_recycling import artefacts, data
@@ -17,11 +14,11 @@ from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.classifiers.inference import features_of, logits_of
 from knowledge_recycling.config import Config
 from knowledge_recycling.data import Split
+from knowledge_recycling.results import Diagnostics, EvaluationResult, Utility
 from knowledge_recycling.statistics.rates import paired_difference
 from knowledge_recycling.storage.files import write_npz
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.fidelity import diagnose
-from knowledge_recycling.synthesis.source import Parameters
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
 
@@ -32,31 +29,18 @@ LEAST_SYNTHETIC = 500
 """Synthetic images of the diagnostics, where there are fewer test images than that."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What evaluation/result.json says."""
-
-    images: int
-    teacher: dict[str, Any]
-    student: dict[str, Any]
-    cas_gap: dict[str, float]
-    agreement: float
-    diagnostics: dict[str, Any]
-    """`space`, `reference` (the split) and what `diagnostics.diagnose` returns."""
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> EvaluationResult:
     """Measures Teacher and Student on test, in float32."""
     runtime = Runtime.of(config).exact()
     (test,) = data.load(config.data, run_dir.split(), "test")
     images = runtime.images(test.images)
     section = config.evaluation
-    logits, figures, correct = {}, {}, {}
+    logits, found, correct = {}, {}, {}
     for role, stage in ROLES.items():
         network = artefacts.classifier(run_dir, stage, runtime)
         logits[role] = logits_of(network, images, runtime)
         p = logits[role].double().softmax(1).cpu().numpy()
-        figures[role] = metrics.classification(p, test.labels, section.calibration_bins)
+        figures = metrics.classification(p, test.labels, section.calibration_bins)
         correct[role] = (p.argmax(1) == test.labels).astype(np.float64)
         accuracy = paired_difference(
             correct[role],
@@ -65,7 +49,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
             draws=section.bootstrap_draws,
             seed=config.seed,
         )
-        figures[role]["accuracy_interval"] = accuracy.as_dict()
+        found[role] = Utility(**dict(figures), accuracy_interval=accuracy)
     gap = paired_difference(
         100 * correct["student"],
         100 * correct["teacher"],
@@ -76,17 +60,17 @@ def run(config: Config, run_dir: RunDir) -> Result:
     predictions = {role: value.cpu().numpy() for role, value in logits.items()}
     write_npz(run_dir.stage("evaluation") / "predictions.npz", labels=test.labels, **predictions)
     agree = predictions["teacher"].argmax(1) == predictions["student"].argmax(1)
-    return Result(
+    return EvaluationResult(
         images=len(test.labels),
-        teacher=figures["teacher"],
-        student=figures["student"],
-        cas_gap=gap.as_dict(),
+        teacher=found["teacher"],
+        student=found["student"],
+        cas_gap=gap,
         agreement=float(agree.mean()),
         diagnostics=_diagnostics(config, run_dir, test),
     )
 
 
-def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> dict[str, Any]:
+def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> Diagnostics:
     """Compares a synthetic set, drawn as the Student's were, with test images.
 
     Test is the reference because nothing was made or chosen with it: train images would reward
@@ -94,8 +78,8 @@ def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> dict[str, Any]
     """
     runtime = Runtime.of(config)
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
-    snapshot = run_dir.result("selection")["snapshot"]
-    parameters = Parameters(**run_dir.result("tuning")["parameters"])
+    snapshot = run_dir.result("selection").snapshot
+    parameters = run_dir.result("tuning").parameters
     source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
     seed = derive(config.seed, "diagnostics")
     used = np.random.default_rng(seed).permutation(len(test))[:MOST_REFERENCES]
@@ -103,7 +87,7 @@ def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> dict[str, Any]
     images = runtime.images(test.images[used])
     real, space = features_of(teacher, images, runtime.exact())
     synthetic, _ = features_of(teacher, made.images, runtime.exact())
-    figures = diagnose(
+    likeness = diagnose(
         real.cpu().numpy(),
         test.labels[used],
         synthetic.cpu().numpy(),
@@ -112,4 +96,4 @@ def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> dict[str, Any]
         groups=None if test.groups is None else test.groups[used],
         seed=seed,
     )
-    return {"space": f"teacher {space}", "reference": "test", **figures}
+    return Diagnostics(space=f"teacher {space}", reference="test", **dict(likeness))

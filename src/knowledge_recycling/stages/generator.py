@@ -6,6 +6,7 @@ Where the method asks for several Generators they train side by side on batches 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from knowledge_recycling.generators.collapse import COLLAPSED, variation
 from knowledge_recycling.generators.interface import Training
 from knowledge_recycling.generators.latent import LatentTraining
 from knowledge_recycling.generators.r3gan import R3GANTraining
+from knowledge_recycling.results import GeneratorResult, SplitRecord
 from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.training.batching import Shuffled
@@ -38,23 +40,7 @@ ADVERSARIAL: dict[str, type[AdversarialTraining]] = {
 }
 
 
-@dataclass(frozen=True)
-class Result:
-    """What generator/result.json says."""
-
-    method: str
-    count: int
-    """Generators in the mixture."""
-    parameters: int
-    """Of all of them."""
-    steps: int
-    snapshots: list[int]
-    warning: str | None
-    tiny_classes: list[str]
-    """Classes of too few images or patients to be synthesised without copying them."""
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> GeneratorResult:
     """Trains G and writes generator/snapshots."""
     runtime = Runtime.of(config)
     record = run_dir.split()
@@ -74,19 +60,19 @@ def run(config: Config, run_dir: RunDir) -> Result:
             "generator.learning_rate, or choose another generator.method."
         )
     network = generators.load(folder / "snapshots" / f"{kept[-1]:06d}")
-    return Result(
+    return GeneratorResult(
         method=config.generator.method,
         count=len(network.generators),
         parameters=sum(p.numel() for p in network.parameters()),
         steps=config.generator.steps,
-        snapshots=kept,
+        snapshots=tuple(kept),
         warning=warning,
-        tiny_classes=_tiny(train, record["class_names"]),
+        tiny_classes=_tiny(train, record.class_names),
     )
 
 
-def _tiny(train: data.Split, names: list[str]) -> list[str]:
-    return [names[y] for y in tiny.classes(train.labels, train.groups, len(names))]
+def _tiny(train: data.Split, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names[y] for y in tiny.classes(train.labels, train.groups, len(names)))
 
 
 def _train(learner: _SideBySide, config: Config, folder: Path, runtime: Runtime) -> str | None:
@@ -121,12 +107,12 @@ def _order(config: Config, number: int, labels: Tensor) -> Shuffled:
 
 
 def _trainings(
-    config: Config, run_dir: RunDir, runtime: Runtime, record: dict[str, Any]
+    config: Config, run_dir: RunDir, runtime: Runtime, record: SplitRecord
 ) -> list[Training]:
     shape = {
-        "channels": record["channels"],
-        "classes": len(record["class_names"]),
-        "size": record["size"],
+        "channels": record.channels,
+        "classes": len(record.class_names),
+        "size": record.size,
     }
     section = config.generator
     if not isinstance(section, Latent):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.classifiers.inference import probabilities_of
 from knowledge_recycling.config import Config
+from knowledge_recycling.results import TeacherResult, Validation
 from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.training.batching import Shuffled
@@ -24,26 +24,17 @@ from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
 
 
-@dataclass(frozen=True)
-class Result:
-    """What teacher/result.json says."""
-
-    parameters: int
-    steps: int
-    validation: dict[str, Any]
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> TeacherResult:
     """Trains T and writes teacher/network."""
     runtime = Runtime.of(config)
     record = run_dir.split()
     train, val = data.load(config.data, record, "train", "val")
     folder = run_dir.stage("teacher")
-    spec = {
+    spec: dict[str, Any] = {
         "network": config.teacher.network,
-        "channels": record["channels"],
-        "classes": len(record["class_names"]),
-        "size": record["size"],
+        "channels": record.channels,
+        "classes": len(record.class_names),
+        "size": record.size,
         "width": config.teacher.width,
         "blocks": config.teacher.blocks,
     }
@@ -80,7 +71,7 @@ def run(config: Config, run_dir: RunDir) -> Result:
         looks=config.teacher.evaluations,
     )
     classifiers.save(folder / "network", network, spec)
-    return Result(
+    return TeacherResult(
         parameters=sum(p.numel() for p in network.parameters()),
         steps=config.teacher.steps,
         validation=_validation(network, val_images, val.labels, runtime),
@@ -89,6 +80,6 @@ def run(config: Config, run_dir: RunDir) -> Result:
 
 def _validation(
     network: nn.Module, images: Tensor, labels: np.ndarray, runtime: Runtime
-) -> dict[str, Any]:
+) -> Validation:
     figures = metrics.classification(probabilities_of(network, images, runtime), labels)
-    return {k: figures[k] for k in ("accuracy", "auc", "balanced_accuracy", "f1_macro", "ece")}
+    return Validation(**{name: getattr(figures, name) for name in Validation.model_fields})

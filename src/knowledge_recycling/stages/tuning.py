@@ -7,11 +7,10 @@ unless it is beaten by more than the noise of validation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -20,49 +19,47 @@ from optuna.trial import TrialState
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.config import Config
 from knowledge_recycling.config import Tuning as Section
+from knowledge_recycling.results import Finalist, Look, Trial, TuningResult
 from knowledge_recycling.storage.files import read_json, write_json
 from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench, rank
-from knowledge_recycling.synthesis.source import Parameters, Source
+from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
 
 DEFAULT = Parameters()
 LOOKS = 3
-NAMES = tuple(asdict(DEFAULT))
 
 
-@dataclass(frozen=True)
-class Result:
-    """What tuning/result.json says."""
-
-    parameters: dict[str, Any]
-    default: dict[str, Any]
-    table: list[dict[str, Any]]
-    finalists: list[dict[str, Any]]
-
-
-def run(config: Config, run_dir: RunDir) -> Result:
+def run(config: Config, run_dir: RunDir) -> TuningResult:
     """Searches the parameters of synthesis for the chosen snapshot."""
     runtime = Runtime.of(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     spec = artefacts.student_spec(config, run_dir)
     build = partial(artefacts.build, run_dir, spec)
     bench = Bench.of("tuning", config, build, val.images, val.labels, runtime)
-    snapshot = run_dir.result("selection")["snapshot"]
+    snapshot = run_dir.result("selection").snapshot
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
     plain = artefacts.source(run_dir, snapshot, teacher, DEFAULT, runtime)
     folder = run_dir.stage("tuning")
     search = _Search(config, bench, plain, folder)
     table = search.trials()
     finalists = search.finals(table)
-    chosen = next(row for row in finalists if row["chosen"])
-    return Result(
-        parameters={name: table[chosen["trial"]][name] for name in NAMES},
-        default=asdict(DEFAULT),
-        table=table,
-        finalists=finalists,
+    chosen = next(row for row in finalists if row.chosen)
+    return TuningResult(
+        parameters=table[chosen.trial].parameters,
+        default=DEFAULT,
+        table=tuple(table),
+        finalists=tuple(finalists),
     )
+
+
+class _Tried(Trial):
+    """A row of trials.json."""
+
+    looks: tuple[float, ...]
+    """Accuracy at each look of the probe; the last is the trial's."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class _Search:
     plain: Source
     folder: Path
 
-    def trials(self) -> list[dict[str, Any]]:
+    def trials(self) -> list[Trial]:
         """Runs the trials that are missing; the table of all of them, the default first.
 
         The table is written after each trial. A trial that a kill cut short is not in it, and the
@@ -80,7 +77,7 @@ class _Search:
         goes on as if never stopped.
         """
         memory = self.folder / "trials.json"
-        table: list[dict[str, Any]] = read_json(memory) if memory.exists() else []
+        table = [_Tried(**row) for row in read_json(memory)] if memory.exists() else []
         study = _study(table, self.config.tuning)
         while len(table) < self.config.tuning.trials:
             study.sampler = optuna.samplers.TPESampler(
@@ -89,10 +86,10 @@ class _Search:
             if not table:
                 study.enqueue_trial(asdict(DEFAULT))
             table.append(self._try(study, len(table)))
-            write_json(memory, table)
-        return [{name: row[name] for name in row if name != "looks"} for row in table]
+            write_json(memory, [row.tree() for row in table])
+        return [Trial(**row.model_dump(exclude={"looks"})) for row in table]
 
-    def _try(self, study: optuna.Study, number: int) -> dict[str, Any]:
+    def _try(self, study: optuna.Study, number: int) -> _Tried:
         trial = study.ask(_space(self.config.tuning))
         seen: list[dict[str, float]] = []
 
@@ -110,32 +107,28 @@ class _Search:
             state = TrialState.PRUNED
         looks = [figures["accuracy"] for figures in seen]
         _tell(study, trial, looks, state)
-        parameters = {name: trial.params[name] for name in NAMES}
-        return {
-            "trial": number,
-            "state": state.name.lower(),
-            **parameters,
-            **seen[-1],
-            "looks": looks,
-        }
+        row = {"trial": number, "state": state.name.lower(), **trial.params, **seen[-1]}
+        return _Tried.model_validate({**row, "looks": looks})
 
-    def finals(self, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def finals(self, table: Sequence[Trial]) -> list[Finalist]:
         """Longer probes of the default and the best trials; marks the one that is chosen."""
-        complete = [row for row in table[1:] if row["state"] == "complete"]
+        complete = [row for row in table[1:] if row.state == "complete"]
         best = sorted(complete, key=rank)[-self.config.tuning.finalists :]
         memory = self.folder / "finals.json"
-        scores = read_json(memory) if memory.exists() else {}
-        rows = []
-        for row in [table[0], *reversed(best)]:
-            number = str(row["trial"])
+        scores: dict[str, dict[str, float]] = read_json(memory) if memory.exists() else {}
+        finalists = [table[0], *reversed(best)]
+        for row in finalists:
+            number = str(row.trial)
             if number not in scores:
-                source = self._with(Parameters(**{name: row[name] for name in NAMES}))
-                steps = self.config.tuning.final_steps
+                source, steps = self._with(row.parameters), self.config.tuning.final_steps
                 scores[number] = self.bench.score(source, steps, "final look", f"trial {number}")
                 write_json(memory, scores)
-            rows.append({"trial": row["trial"], **scores[number], "chosen": False})
-        rows[self.bench.winner(rows)]["chosen"] = True
-        return rows
+        looks = [Look(**scores[str(row.trial)]) for row in finalists]
+        winner = finalists[self.bench.winner(looks)]
+        return [
+            Finalist(trial=row.trial, chosen=row is winner, **dict(look))
+            for row, look in zip(finalists, looks, strict=True)
+        ]
 
     def _with(self, parameters: Parameters) -> Source:
         plain = self.plain
@@ -152,7 +145,7 @@ def _space(section: Section) -> dict[str, BaseDistribution]:
     }
 
 
-def _study(table: Sequence[Mapping[str, Any]], section: Section) -> optuna.Study:
+def _study(table: Sequence[_Tried], section: Section) -> optuna.Study:
     """A study in memory that was told the trials of a table, in the way of `_Search._try`.
 
     Not by `Study.add_trial`: it refuses the default where that lies outside the searched range.
@@ -162,11 +155,11 @@ def _study(table: Sequence[Mapping[str, Any]], section: Section) -> optuna.Study
         direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=4)
     )
     for row in table:
-        study.enqueue_trial({name: row[name] for name in NAMES})
+        study.enqueue_trial(asdict(row.parameters))
         trial = study.ask(_space(section))
-        for look, accuracy in enumerate(row["looks"], start=1):
+        for look, accuracy in enumerate(row.looks, start=1):
             trial.report(accuracy, look)
-        _tell(study, trial, row["looks"], TrialState[row["state"].upper()])
+        _tell(study, trial, row.looks, TrialState[row.state.upper()])
     return study
 
 

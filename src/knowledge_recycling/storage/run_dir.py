@@ -12,9 +12,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError, printable
@@ -31,6 +30,10 @@ from knowledge_recycling.storage.files import (
     write_json,
 )
 from knowledge_recycling.storage.manifest import MARKER, Manifest
+
+if TYPE_CHECKING:
+    from knowledge_recycling import results
+    from knowledge_recycling.results import Result, SplitRecord
 
 RESULT = "result.json"
 STATE = "state.pt"
@@ -253,7 +256,7 @@ class RunDir:
             )
         return read_table(self.check(name))
 
-    def adopt(self, config: Config, split: dict[str, Any]) -> dict[str, Any]:
+    def adopt(self, config: Config, split: SplitRecord) -> SplitRecord:
         """Makes this the run of a configuration and of data, or checks that it is so already.
 
         Returns:
@@ -264,11 +267,11 @@ class RunDir:
         """
         self.check_same(config, split)
         if not self.has_split():
-            self.keep("split.json", json_bytes(split))
+            self.keep("split.json", json_bytes(split.tree()))
         write_bytes(self.path / "config.yaml", self._portable(config).dump().encode())
         return self.split()
 
-    def check_same(self, config: Config, split: dict[str, Any] | None) -> None:
+    def check_same(self, config: Config, split: SplitRecord | None) -> None:
         """Compares config.yaml and split.json, where they are there, with what is asked for now.
 
         `runtime` may differ, and where the data lie: their hash says whether they are the same.
@@ -287,7 +290,7 @@ class RunDir:
         path = self.path / "split.json"
         if not path.exists() or split is None:
             return
-        there, here = self.split()["data_sha256"], split["data_sha256"]
+        there, here = self.split().data_sha256, split.data_sha256
         if there != here:
             raise KRError(
                 f"{path}: this run was made from data with the hash {there[:16]}, but the data "
@@ -352,17 +355,40 @@ class RunDir:
         """Whether the data of this run are recorded already."""
         return (self.path / "split.json").exists()
 
-    def split(self) -> dict[str, Any]:
+    def split(self) -> SplitRecord:
         """The record of the data: hash, class names, indices of each split."""
-        return read_table(self.check("split.json"))
+        from knowledge_recycling.results import SplitRecord, read
 
-    def result(self, stage: str) -> dict[str, Any]:
+        return read(self.check("split.json"), SplitRecord)
+
+    @overload
+    def result(self, stage: Literal["teacher"]) -> results.TeacherResult: ...
+    @overload
+    def result(self, stage: Literal["generator"]) -> results.GeneratorResult: ...
+    @overload
+    def result(self, stage: Literal["selection"]) -> results.SelectionResult: ...
+    @overload
+    def result(self, stage: Literal["tuning"]) -> results.TuningResult: ...
+    @overload
+    def result(self, stage: Literal["distillation"]) -> results.DistillationResult: ...
+    @overload
+    def result(self, stage: Literal["evaluation"]) -> results.EvaluationResult: ...
+    @overload
+    def result(self, stage: Literal["audit"]) -> results.AuditResult: ...
+    @overload
+    def result(self, stage: str) -> Result: ...
+    def result(self, stage: str) -> Result:
         """A finished stage's result.
 
         Raises:
-            KRError: the stage has not run, or the file has changed since.
+            KRError: the stage has not run, the file has changed since, or it says something else
+                than a stage writes.
         """
-        return self._record(stage)
+        # Here, for what an audit finds is typed by modules that load SciPy.
+        from knowledge_recycling.results import RESULTS, read
+
+        self._record(stage)
+        return read(self.path / stage / RESULT, RESULTS[stage])
 
     def inputs(
         self, config: Config, stage: str, needs: Iterable[str], reads: Iterable[str]
@@ -387,9 +413,10 @@ class RunDir:
         hashes = {
             "scheme": SCHEME,
             "config": digest([shared, changed[stage], read]),
-            "data": digest([self.split()["data_sha256"], self.split()["indices"]]),
+            "data": digest([self.split().data_sha256, self.split().indices]),
         }
-        return hashes | {need: digest(_lasting(self.result(need))) for need in needs}
+        # Of the file and not of the model, so that a field with a default changes no hash.
+        return hashes | {need: digest(_lasting(self._record(need))) for need in needs}
 
     def check_scheme(self) -> None:
         """Refuses a run whose hashes were made otherwise: all of it would silently run again.
@@ -431,20 +458,14 @@ class RunDir:
             write_json(folder / INPUTS, inputs)
         return going_on
 
-    def write_result(self, stage: str, result: Any, **measured: Any) -> None:
-        """Writes a stage's result (a dataclass, or a taken-over result's entries) as its last file.
+    def write_result(self, stage: str, result: Result, **measured: Any) -> None:
+        """Writes a stage's result, with what was measured of it, as its last file.
 
         The resume state is then dropped.
         """
         folder = self.path / stage
-        tree = {
-            "stage": stage,
-            **(result if isinstance(result, Mapping) else asdict(result)),
-            "artefacts": _artefacts(folder),
-            "inputs": _read_inputs(folder),
-            **measured,
-        }
-        self.keep(f"{stage}/{RESULT}", json_bytes(tree))
+        common = {"artefacts": _artefacts(folder), "inputs": _read_inputs(folder), **measured}
+        self.keep(f"{stage}/{RESULT}", json_bytes(result.model_copy(update=common).tree()))
         (folder / STATE).unlink(missing_ok=True)
 
     def log(self, line: str) -> None:

@@ -16,6 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances_chunked
 
+from knowledge_recycling.results import (
+    ClassLikeness,
+    Fidelity,
+    Likeness,
+    Sizes,
+    Yardstick,
+    YardstickSizes,
+)
+
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage, as in arXiv:2002.09797."""
 LEAST_IMAGES = NEIGHBOURS + 2
@@ -23,7 +32,7 @@ LEAST_IMAGES = NEIGHBOURS + 2
 HALVINGS = 10
 """Random halves of the reference that the yardstick is a mean over."""
 CHUNK_ROWS, CHUNK_MIB = 512, 64
-FIGURES = ("fid", "kid", "precision", "recall", "density", "coverage", "expected_coverage")
+FIGURES = tuple(Likeness.model_fields)
 
 Features = NDArray[np.floating[Any]]
 
@@ -37,7 +46,7 @@ def diagnose(
     class_count: int,
     groups: np.ndarray | None,
     seed: int,
-) -> dict[str, Any]:
+) -> Fidelity:
     """All figures of a synthetic set: overall, class by class, and beside those of real images.
 
     Args:
@@ -48,32 +57,25 @@ def diagnose(
         class_count: C.
         groups: (n,) the patients of the real images, or None.
         seed: of the yardstick's halves.
-
-    Returns:
-        `neighbours`: k.
-        `images`: how many, `reference` and `synthetic`.
-        `overall`: see `compare`. It contains the mix of classes, which a balanced prior changes.
-        `per_class`: C times `images` and the figures of the class's images alone.
-        `yardstick`: see `yardstick`.
     """
     real, synthetic = reference.astype(np.float64), made.astype(np.float64)
     rows = []
     for c in range(class_count):
         pair = real[labels == c], synthetic[classes == c]
-        images = {"reference": len(pair[0]), "synthetic": len(pair[1])}
-        rows.append({"images": images, **compare(*pair)})
-    return {
-        "neighbours": NEIGHBOURS,
-        "images": {"reference": len(real), "synthetic": len(synthetic)},
-        "overall": compare(real, synthetic),
-        "per_class": rows,
-        "yardstick": yardstick(real, synthetic, groups, seed),
-    }
+        images = Sizes(reference=len(pair[0]), synthetic=len(pair[1]))
+        rows.append(ClassLikeness(images=images, **dict(compare(*pair))))
+    return Fidelity(
+        neighbours=NEIGHBOURS,
+        images=Sizes(reference=len(real), synthetic=len(synthetic)),
+        overall=compare(real, synthetic),
+        per_class=tuple(rows),
+        yardstick=yardstick(real, synthetic, groups, seed),
+    )
 
 
 def yardstick(
     reference: Features, made: Features, groups: np.ndarray | None, seed: int
-) -> dict[str, Any]:
+) -> Yardstick:
     """What real images score in the synthetic ones' place, for figures say little by themselves.
 
     A random half of the reference is compared with its other half and, because most figures
@@ -87,40 +89,41 @@ def yardstick(
         seed: of the draws.
 
     Returns:
-        `images`: how many, `reference` and `compared`, on average; `synthetic` and `real`: see
-        `compare`, all None where a half was too small.
+        The figures, all None where a half was too small.
     """
     unit = np.arange(len(reference))
     if groups is not None:
         unit = np.unique(groups, return_inverse=True)[1]
     rng = np.random.default_rng(seed)
-    rows: dict[str, list[dict[str, float | None]]] = {"synthetic": [], "real": []}
-    sizes = []
+    synthetic, real, sizes = [], [], []
     for _ in range(HALVINGS):
         rank = rng.permutation(unit.max() + 1)
         inside = rank[unit] < len(rank) // 2
         half, other = reference[inside], reference[~inside]
         size = min(len(other), len(made))
         chosen = rng.permutation(len(made))[:size]
-        rows["synthetic"].append(compare(half, made[chosen]))
-        rows["real"].append(compare(half, other[:size]))
+        synthetic.append(compare(half, made[chosen]))
+        real.append(compare(half, other[:size]))
         sizes.append((len(half), size))
-    images = (round(mean) for mean in np.mean(sizes, axis=0))
-    return {
-        "images": dict(zip(("reference", "compared"), images, strict=True)),
-        **{name: _mean(found) for name, found in rows.items()},
-    }
+    halves, compared = (round(mean) for mean in np.mean(sizes, axis=0))
+    return Yardstick(
+        images=YardstickSizes(reference=halves, compared=compared),
+        synthetic=_mean(synthetic),
+        real=_mean(real),
+    )
 
 
-def _mean(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
-    columns = {name: [row[name] for row in rows] for name in FIGURES}
-    return {
-        name: None if None in values else float(np.mean(np.array(values, dtype=np.float64)))
-        for name, values in columns.items()
-    }
+def _mean(rows: list[Likeness]) -> Likeness:
+    columns = {name: [getattr(row, name) for row in rows] for name in FIGURES}
+    return Likeness(
+        **{
+            name: None if None in values else float(np.mean(np.array(values, dtype=np.float64)))
+            for name, values in columns.items()
+        }
+    )
 
 
-def compare(reference: Features, made: Features) -> dict[str, float | None]:
+def compare(reference: Features, made: Features) -> Likeness:
     """The six figures, and the coverage that equal distributions would have.
 
     Args:
@@ -128,16 +131,16 @@ def compare(reference: Features, made: Features) -> dict[str, float | None]:
         made: (m, d) features of what is compared with them.
 
     Returns:
-        The keys of `FIGURES`; all None where either side has fewer than `LEAST_IMAGES`.
+        The figures; all None where either side has fewer than `LEAST_IMAGES`.
     """
     if min(len(reference), len(made)) < LEAST_IMAGES:
-        return dict.fromkeys(FIGURES)
-    return {
-        "fid": frechet_distance(reference, made),
-        "kid": kernel_distance(reference, made),
+        return Likeness(**dict.fromkeys(FIGURES))
+    return Likeness(
+        fid=frechet_distance(reference, made),
+        kid=kernel_distance(reference, made),
         **neighbourhoods(reference, made),
-        "expected_coverage": expected_coverage(len(reference), len(made)),
-    }
+        expected_coverage=expected_coverage(len(reference), len(made)),
+    )
 
 
 def frechet_distance(x: Features, y: Features) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.classifiers.inference import probabilities_of
 from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.results import Look
 from knowledge_recycling.synthesis.gkd import Lessons
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.loop import fit
@@ -117,7 +118,7 @@ class Bench:
         )
         return seen[-1]
 
-    def winner(self, scores: Sequence[dict[str, float]]) -> int:
+    def winner(self, scores: Sequence[Look]) -> int:
         """Which of the probes to follow: the first, which is the default, or a better one.
 
         Chance alone makes the best of several short probes better than the default. So it must lead
@@ -128,11 +129,11 @@ class Bench:
             scores: of probes of one look, the default's first.
         """
         best = max(range(len(scores)), key=lambda number: rank(scores[number]))
-        accuracy = scores[0]["accuracy"]
+        accuracy = scores[0].accuracy
         error = math.sqrt(accuracy * (1 - accuracy) / len(self.labels))
-        return best if scores[best]["accuracy"] > accuracy + error else 0
+        return best if scores[best].accuracy > accuracy + error else 0
 
 
-def rank(figures: dict[str, float]) -> tuple[float, float]:
+def rank(figures: Look) -> tuple[float, float]:
     """Sorts probes: higher accuracy, and among equals (validation sets are small) higher AUC."""
-    return figures["accuracy"], figures["auc"]
+    return figures.accuracy, figures.auc

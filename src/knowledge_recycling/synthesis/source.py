@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from knowledge_recycling.classifiers.inference import logits_of
 from knowledge_recycling.generators.interface import Generator
+from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.training.pixels import to_bytes
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
@@ -20,20 +20,6 @@ from knowledge_recycling.training.seeds import derive
 CHUNK = 512
 FILTER_ROUNDS = 4
 """A sample that the Teacher refuses is drawn again at most this often, less one."""
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """The parameters of synthesis that Generator Tuning searches; these are the un-tuned ones."""
-
-    latent_std: float = 1.0
-    """s of z ~ N(0, s^2 I): GaFi's expansion trick above 1, truncation below."""
-    prior: Literal["real", "balanced"] = "real"
-    """Class frequencies of the synthetic set."""
-    temperature: float = 2.0
-    """Of the Teacher's softmax in the soft labels; above 1 they say more of unlikely classes."""
-    filter_threshold: float = 0.0
-    """Least Teacher probability of the wanted class that keeps a sample; 0 keeps all."""
 
 
 @dataclass(frozen=True)
