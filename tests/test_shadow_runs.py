@@ -213,7 +213,9 @@ def test_an_interrupt_ends_the_workers_at_once_and_without_a_traceback(tmp_path:
         "    time.sleep(600)\n"
     )
     program = (
-        "import napping\n"
+        "import signal, napping\n"
+        # A shell that starts this in the background has its children ignore interrupts.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from knowledge_recycling import shadow_runs\n"
         "shadow_runs.one = napping.nap\n"
         "try: list(shadow_runs._work([('a',), ('b',)], 2))\n"

@@ -36,6 +36,7 @@ SETTINGS = [
     "distillation.batch_size=16",
     "evaluation.bootstrap_draws=1000",
     "runtime.threads=1",
+    "precision=fp32",
     "runtime.checkpoint_seconds=0",
 ]
 POINTS = os.environ.get("KR_FAULT_POINTS", "8")

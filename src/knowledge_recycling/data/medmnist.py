@@ -104,6 +104,7 @@ def _download(file: str, path: Path, md5: str) -> None:
     url = f"{os.environ.get('KR_MEDMNIST_URL', URL).rstrip('/')}/{file}?download=1"
     by_hand = f"fetch {url} on a machine that can, and put it at {path}"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with (
             urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer,
             atomic(path) as temporary,
