@@ -31,10 +31,11 @@ def _wrapped(
         label = f"{name} {os.fspath(rest[0] if rest else path)}"
         if inside:
             act("before", label)
-        result = operation(path, *rest, **named)
-        if inside:
-            act("after", label)
-        return result
+        try:
+            return operation(path, *rest, **named)
+        finally:
+            if inside:
+                act("after", label)
 
     return wrapped
 
