@@ -20,6 +20,7 @@ from knowledge_recycling.config import Config
 from knowledge_recycling.training import doctor
 
 RUN = ["run", "-o"]
+LIMITS = Path(cli.__file__).parent / "auditing" / "limits.yaml"
 
 
 def kr(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -170,7 +171,7 @@ def test_every_stage_has_its_command_and_its_help(
     assert kr(monkeypatch, "--help") == 0
     listed = re.findall(r"^  (\w+) +(\S.*)$", capsys.readouterr().out, re.MULTILINE)
     helps = {name: words for name, words in listed if name != "Knowledge"}
-    assert set(helps) == {"run", "shadows", "verify", "doctor", "schema", *pipeline.NAMES}
+    assert set(helps) == {"run", "shadows", "gate", "verify", "doctor", "schema", *pipeline.NAMES}
     assert not [words for words in helps.values() if words.endswith("...")], "cut short"
     for name in set(pipeline.NAMES) - {"audit"}:
         assert helps[name] == f"Runs the stage `{name}` of a run made by `kr run`."
@@ -268,11 +269,13 @@ def test_the_report_is_named_whole(
     assert capsys.readouterr().out == f"Report: {tmp_path}/run[red]\\n/report/report.html\n"
 
 
-def test_a_gate_is_for_runs(
+def test_the_gate_is_for_scores_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    arguments = ("audit", "--scores", tmp_path / "s.npz", "--fail-above", "auc=0.5")
-    assert "--fail-above is for runs" in refused(monkeypatch, capsys, *arguments)
+    scores = {"member_scores": np.arange(200.0), "nonmember_scores": np.arange(200.0) - 150}
+    path = npz(tmp_path / "s.npz", **scores)
+    assert kr(monkeypatch, "audit", "--scores", path, "--limits", LIMITS) == 3
+    assert "Leak found, outside the limits" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -134,18 +134,20 @@ def test_shadows_of_another_pipeline_are_refused(audited: kr.RunDir, tmp_path: P
     )
 
 
-def test_the_release_gate_exits_with_3(
+def test_the_gate_judges_a_run(
     audited: kr.RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def status(gate: str) -> int:
-        monkeypatch.setattr("sys.argv", ["kr", "audit", str(audited.path), "--fail-above", gate])
+    def status(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["kr", "gate", str(audited.path), *arguments])
         with pytest.raises(SystemExit) as end:
             cli.main()
         return int(str(end.value.code or 0))
 
-    assert status("auc=0.0") == 3
-    assert "release gate shut" in capsys.readouterr().err
-    assert status("auc=1") == 0
+    gate = kr.gate(audited.path)
+    assert status() == gate.exit_code != 0, "a run of 20 steps opens nothing"
+    assert capsys.readouterr().out == f"{gate.sentence}\n"
+    assert status("--json") == gate.exit_code
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(gate.tree()))
 
 
 def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None:

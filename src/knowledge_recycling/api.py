@@ -30,6 +30,8 @@ from knowledge_recycling.storage.run_dir import RunDir
 if TYPE_CHECKING:
     from torch import nn
 
+    from knowledge_recycling.auditing.gate import Formal, Gate
+    from knowledge_recycling.auditing.limits import Limits
     from knowledge_recycling.results import AuditResult
 
 ARRAYS = ("images", "labels", "groups")
@@ -333,6 +335,40 @@ def verify(run: AnyRun) -> int:
     from knowledge_recycling.storage import verification
 
     return verification.verify(open_run(run))
+
+
+@_foreseen()
+def gate(
+    run: AnyRun,
+    *,
+    limits: str | os.PathLike[str] | Limits | None = None,
+    formal: Formal | None = None,
+) -> Gate:
+    """Whether a run's Student, or what else the limits name, may be given away.
+
+    Args:
+        run: a run.
+        limits: a limits file, or what it says; None: the default limits, see docs/release.md.
+        formal: a formal guarantee of the run; None where it has none.
+
+    Returns:
+        The decision; its `exit_code` is 0 within limits, 3 outside, 4 not audited or too weak.
+
+    Raises:
+        KRError: there is no run, or the limits cannot be read.
+    """
+    from knowledge_recycling.auditing.gate import decide
+    from knowledge_recycling.auditing.limits import Limits
+
+    asked = limits
+    if not isinstance(asked, Limits):
+        asked = Limits.load(None if asked is None else _path(asked, "limits"))
+    run_dir = open_run(run)
+    known = run_dir.has_split() and run_dir.split().has_groups
+    done = "audit" in run_dir.done
+    found = run_dir.result("audit") if done else None
+    targets, shadows = (found.targets, found.shadows) if found else ({}, None)
+    return decide(asked, targets, shadows, formal=formal, patients_known=known)
 
 
 def open_run(run: AnyRun, *, trust_code: bool = False) -> Run:

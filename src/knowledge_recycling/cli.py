@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from knowledge_recycling.auditing.figures import Figures
 
 INTERRUPTED = 130
-GATE_SHUT = 3
 
 
 class Commands(TyperGroup):
@@ -72,6 +71,11 @@ ShowReal = Annotated[bool, typer.Option(help="Real images in the report: it is t
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run the code of networks that the run's files name.")
 ]
+
+LimitsFile = Annotated[
+    Path | None, typer.Option("--limits", help="YAML file of the gate's limits; see docs.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 Count = Annotated[int, typer.Option("-n", help="Shadow pipelines, an even number.")]
 Workers = Annotated[int, typer.Option(min=1, help="Shadows at a time; they share the threads.")]
@@ -194,21 +198,18 @@ def audit(
         Path | None,
         typer.Option(help="npz file: member_scores and nonmember_scores, or signals, membership."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    fail_above: Annotated[
-        str | None,
-        typer.Option(help='Exit with 3 if the Student\'s lower bound is above: "tpr@1%=0.03".'),
-    ] = None,
+    as_json: AsJson = False,
+    limits: LimitsFile = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Runs the stage `audit` of a run, or audits anybody's attack scores (higher = member)."""
-    from knowledge_recycling.auditing import audit_file, gate
+    from knowledge_recycling.auditing import audit_file
+    from knowledge_recycling.auditing.gate import decide_scores
+    from knowledge_recycling.auditing.limits import Limits
 
     if (run is None) == (scores is None):
         raise KRError("give either a run directory or --scores FILE.npz")
     if scores is not None:
-        if fail_above:
-            raise KRError("--fail-above is for runs: a file of scores has no Student")
         figures = audit_file(scores)
         tree, attacks = asdict(figures), {scores.name: figures.attacks}
     else:
@@ -220,9 +221,19 @@ def audit(
         typer.echo(json.dumps(tree, indent=1))
     else:
         _show_attacks(attacks)
-    if fail_above and gate.exceeds(result.targets, fail_above):
-        _complain(f"release gate shut: the Student is above {fail_above}")
-        raise typer.Exit(GATE_SHUT)
+    if limits:
+        file = Limits.load(limits)
+        decided = decide_scores(file, figures) if scores else kr.gate(run or "", limits=limits)
+        _complain(decided.sentence)
+        raise typer.Exit(decided.exit_code)
+
+
+@app.command(short_help="Says whether a run may be given away: exit status 0, 3 or 4.")
+def gate(run: Existing, limits: LimitsFile = None, as_json: AsJson = False) -> None:
+    """Exit status 0 within the limits, 3 outside, 4 not audited or too weak."""
+    found = kr.gate(run, limits=limits)
+    typer.echo(json.dumps(found.tree(), indent=1) if as_json else found.sentence)
+    raise typer.Exit(found.exit_code)
 
 
 @app.command(short_help="Compares every file of a run with its SHA-256.")

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from knowledge_recycling.auditing.figures import Estimate, Figures, Target
-from knowledge_recycling.auditing.gate import exceeds
 from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY, Verdict, judge
-from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.halves import complementary_halves
 
 RNG = np.random.default_rng(0)
@@ -30,8 +26,6 @@ def test_a_planted_leak_is_found_where_it_is() -> None:
     assert auc["student"].low > 0.9
     assert auc["synthetic"].low < 0.5 < auc["synthetic"].high
     assert auc["soft_labels"].low < 0.5 < auc["soft_labels"].high
-    assert exceeds(found.targets, "tpr@1%=0.03")
-    assert not exceeds(found.targets, "auc=0.999")
 
 
 def test_without_the_teachers_leak_there_is_no_power() -> None:
@@ -63,16 +57,3 @@ def test_the_most_exposed_records_come_first() -> None:
         31,
         90,
     }
-
-
-@pytest.mark.parametrize("gate", ["tpr=0.1", "tpr@1%", "auc=2", "tpr@5%=0.1", "auc>0.6"])
-def test_a_gate_that_cannot_be_read_is_said(gate: str) -> None:
-    with pytest.raises(KRError, match='expected "tpr@1%=0.03"'):
-        exceeds({}, gate)
-
-
-def test_a_gate_without_shadows_is_refused() -> None:
-    paper = Figures(Estimate(0.5, 0.4, 0.6), {}, protocol="paper")
-    targets = {"student": Target({"loss": paper})}
-    with pytest.raises(KRError, match="no shadows were run"):
-        exceeds(targets, "auc=0.6")

@@ -1,42 +1,252 @@
-"""The gate of a release: limits on what an audit found."""
+"""The gate of a release: opens only where upper bounds, or a formal guarantee, lie within limits.
+
+An audit that could not have seen a leak opens nothing: with fewer shadows the upper bounds rise,
+and without the positive control (the Teacher, whose leak must be seen) they mean nothing.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
 
-from knowledge_recycling.auditing.figures import Target
-from knowledge_recycling.auditing.verdict import PRIMARY
+from knowledge_recycling.auditing.figures import (
+    Audit,
+    CanaryArm,
+    Copies,
+    Estimate,
+    Figures,
+    Target,
+)
+from knowledge_recycling.auditing.limits import FormalLimit, Limit, Limits
 from knowledge_recycling.errors import KRError
 
+EXIT = {"within": 0, "outside": 3, "not audited": 4, "too weak": 4}
+"""Exit status of `kr gate`."""
+STAND_IN = {name: "soft_labels" for name in ("hard_labels", "tempered_labels", "rounded_labels")}
+"""Channels without a canary arm -> the channel that they are made from, judged in their place."""
+Status = Literal["within", "outside", "not audited", "too weak"]
 
-def exceeds(targets: Mapping[str, Target], gate: str) -> bool:
-    """Whether a release gate is shut: the Student's *lower* bound lies above the limit.
+
+class Shadows(Protocol):
+    """What the gate reads of `results.ShadowAudit`."""
+
+    @property
+    def primary(self) -> str: ...  # noqa: D102
+    @property
+    def powered(self) -> bool: ...  # noqa: D102
+    @property
+    def patients(self) -> int | None: ...  # noqa: D102
+    @property
+    def copies(self) -> Copies: ...  # noqa: D102
+    @property
+    def canaries(self) -> dict[str, CanaryArm] | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Formal:
+    """A formal guarantee of what is handed out: (epsilon, delta) per unit."""
+
+    epsilon: float
+    delta: float
+    unit: Literal["patient", "image"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure beside its limit; `found` is None where it was not measured."""
+
+    channel: str
+    what: str
+    limit: float
+    found: Estimate | None
+
+    @property
+    def within(self) -> bool:
+        """Whether the upper bound lies within the limit."""
+        return self.found is not None and self.found.high <= self.limit
+
+    @property
+    def leaks(self) -> bool:
+        """Whether even the lower bound lies above the limit."""
+        return self.found is not None and self.found.low > self.limit
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The decision, in one sentence, with what it was made from."""
+
+    status: Status
+    sentence: str
+    checks: tuple[Check, ...] = ()
+    formal: Formal | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 within limits, 3 outside, 4 not audited or too weak."""
+        return EXIT[self.status]
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        checks = [asdict(check) | {"within": check.within} for check in self.checks]
+        return asdict(self) | {"checks": checks, "exit_code": self.exit_code}
+
+
+def decide(
+    limits: Limits,
+    targets: Mapping[str, Target],
+    shadows: Shadows | None,
+    *,
+    formal: Formal | None = None,
+    patients_known: bool = False,
+) -> Gate:
+    """Whether what is handed out lies within the limits.
 
     Args:
-        targets: of audit/result.json.
-        gate: `tpr@1%=LIMIT`, `tpr@0.1%=LIMIT` or `auc=LIMIT`.
+        limits: see `Limits`.
+        targets: of audit/result.json; empty where no audit exists.
+        shadows: of audit/result.json; None without shadows.
+        formal: the guarantee of the run; None where it has none.
+        patients_known: whether it is known which images are of one patient.
+
+    Returns:
+        `within` where a formal guarantee lies within its limit and the audit does not contradict
+        it, or where a powered audit has all upper bounds within limits.
+    """
+    checks = tuple(_checks(limits, targets, shadows, patients_known)) if shadows else ()
+    if formal and limits.formal and _formal_within(limits.formal, formal, patients_known):
+        return _formal(formal, checks, _strongest_epsilon(limits, targets, shadows))
+    if not shadows:
+        sentence = "Not audited: no shadows were run, and no formal guarantee lies within limits."
+        return Gate("not audited", sentence, (), formal)
+    return Gate(*_of_audit(checks, shadows), checks, formal)
+
+
+def decide_scores(limits: Limits, audit: Audit) -> Gate:
+    """The same for anybody's attack scores: every attack within the limits on records, patients.
+
+    A file of scores has no positive control: that its attacks had power is for its maker to show.
+
+    Args:
+        limits: `canaries`, `copies` and `formal` are not looked at.
+        audit: figures by attack.
 
     Raises:
-        KRError: the gate cannot be read, or no shadows were run.
-
-    Example:
-        >>> from knowledge_recycling.auditing.figures import Estimate, Figures
-        >>> figures = Figures(Estimate(0.6, 0.55, 0.65), {})
-        >>> exceeds({"student": Target({"shrunken_t": figures})}, "auc=0.5")
-        True
-        >>> exceeds({"student": Target({"shrunken_t": figures})}, "auc=0.57")
-        False
+        KRError: the limits ask for nothing that a file of scores can have.
     """
-    match = re.fullmatch(r"(auc|tpr@1%|tpr@0\.1%)=(0?\.\d+|[01](?:\.\d*)?)", gate.replace(" ", ""))
-    if not match:
-        raise KRError(f'{gate}: not a gate; expected "tpr@1%=0.03", "tpr@0.1%=..." or "auc=..."')
-    figures = targets["student"].attacks.get(PRIMARY)
-    if not figures:
-        raise KRError("no gate without shadows: no shadows were run; run `kr shadows RUN` first")
-    name, limit = match[1], float(match[2])
-    rates = {"tpr@1%": "0.01", "tpr@0.1%": "0.001"}
-    estimate = figures.auc if name == "auc" else figures.tpr_at_fpr[rates[name]]
-    if estimate is None:
-        raise KRError("the TPR at 0.1% FPR needs 10,000 non-member trials")
-    return estimate.low > limit
+    checks = tuple(
+        check
+        for who, limit, found in (
+            ("records", limits.records, audit.attacks),
+            ("patients", limits.patients, audit.groups or {}),
+        )
+        for name, figures in found.items()
+        for check in _compare(name, who, limit, figures)
+    )
+    if not checks:
+        raise KRError("the limits ask for nothing of records, which is all that scores can show")
+    return Gate(*_of_checks(checks), checks)
+
+
+def _of_audit(checks: tuple[Check, ...], shadows: Shadows) -> tuple[Status, str]:
+    leaks = [check for check in checks if check.leaks]
+    if not leaks and not shadows.powered:
+        return "too weak", (
+            "Audit too weak: it does not find the leak of the Teacher, or its control failed, so "
+            "that its upper bounds mean nothing; run more shadows."
+        )
+    return _of_checks(checks)
+
+
+def _of_checks(checks: tuple[Check, ...]) -> tuple[Status, str]:
+    leaks = [check for check in checks if check.leaks]
+    if leaks:
+        return "outside", f"Leak found, outside the limits: {_words(leaks)}."
+    missing = [check for check in checks if check.found is None]
+    if missing or not checks:
+        names = "; ".join(f"{c.channel}, {c.what}" for c in missing) or "any limit"
+        return "too weak", f"Audit too weak: the limits ask for what was not measured ({names})."
+    wide = [check for check in checks if not check.within]
+    if wide:
+        return "outside", (
+            f"Not shown to lie within the limits: {_words(wide)}. More shadows narrow the "
+            "intervals."
+        )
+    return "within", f"Within the limits: all {len(checks)} upper bounds that were asked for."
+
+
+def _checks(
+    limits: Limits, targets: Mapping[str, Target], shadows: Shadows, patients_known: bool
+) -> Iterator[Check]:
+    for channel in limits.channels:
+        target = targets.get(channel, Target({}))
+        primary = shadows.primary
+        yield from _compare(channel, "records", limits.records, target.attacks.get(primary))
+        if patients_known or shadows.patients is not None:
+            figures = (target.groups or {}).get(primary)
+            yield from _compare(channel, "patients", limits.patients, figures)
+        if limits.canaries:
+            yield from _canaries(channel, limits.canaries, shadows)
+    if limits.copies is not None:
+        yield Check("synthetic", "copies", limits.copies, shadows.copies.excess)
+
+
+def _compare(
+    channel: str, who: str, limit: Limit | None, figures: Figures | None
+) -> Iterator[Check]:
+    if limit and limit.tpr_at_1_fpr is not None:
+        rate = figures.tpr_at_fpr.get("0.01") if figures else None
+        yield Check(channel, f"{who}, TPR at 1% FPR", limit.tpr_at_1_fpr, rate)
+    if limit and limit.auc is not None:
+        yield Check(channel, f"{who}, attack AUC", limit.auc, figures.auc if figures else None)
+
+
+def _canaries(channel: str, limit: Limit, shadows: Shadows) -> Iterator[Check]:
+    arms = shadows.canaries or {}
+    judged = channel if channel in arms else STAND_IN.get(channel, channel)
+    arm = arms.get(judged)
+    if limit.tpr_at_1_fpr is not None:
+        figures = arm.attacks.get(shadows.primary) if arm else None
+        yield from _compare(judged, "canaries", Limit(tpr_at_1_fpr=limit.tpr_at_1_fpr), figures)
+    if limit.auc is None:
+        return
+    if not arm:
+        yield Check(judged, "canaries, attack AUC", limit.auc, None)
+        return
+    for kind, found in arm.kinds.items():
+        yield Check(judged, f"canaries of the kind {kind}, attack AUC", limit.auc, found)
+
+
+def _formal_within(limit: FormalLimit, formal: Formal, patients_known: bool) -> bool:
+    if patients_known and limit.unit == "patient" and formal.unit == "image":
+        return False
+    return formal.epsilon <= limit.epsilon and formal.delta <= limit.delta
+
+
+def _strongest_epsilon(
+    limits: Limits, targets: Mapping[str, Target], shadows: Shadows | None
+) -> float:
+    """The largest lower bound on epsilon that the audit found in what is handed out."""
+    figures = [
+        attack.epsilon.low
+        for channel in limits.channels
+        for attack in targets.get(channel, Target({})).attacks.values()
+        if shadows and attack.protocol != "paper" and attack.epsilon
+    ]
+    return max(figures, default=0.0)
+
+
+def _formal(formal: Formal, checks: tuple[Check, ...], empirical: float) -> Gate:
+    claim = f"epsilon {formal.epsilon:.3g}, delta {formal.delta:.3g}, per {formal.unit}"
+    if empirical > formal.epsilon:
+        sentence = f"Guarantee contradicted: formal {claim}; the audit found {empirical:.3g}."
+        return Gate("outside", sentence, checks, formal)
+    return Gate("within", f"Formal guarantee within its limit: {claim}.", checks, formal)
+
+
+def _words(checks: list[Check]) -> str:
+    return "; ".join(
+        f"{c.channel}, {c.what}: {c.found.low:.3f} to {c.found.high:.3f}, limit {c.limit:.3f}"
+        for c in checks
+        if c.found
+    )
