@@ -14,11 +14,22 @@ import knowledge_recycling
 
 ROOT = Path(knowledge_recycling.__file__).parent
 STAGES = sorted(p.stem for p in (ROOT / "stages").glob("*.py") if p.stem != "__init__")
-TOP = {"cli", "api", "pipeline", "shadow_runs", "workers"}
-ROOT_MODULES = {"api", "artefacts", "cli", "config", "errors", "pipeline", "results", "shadow_runs"}
+TOP = {"cli", "api", "pipeline", "releasing", "shadow_runs", "workers"}
+ROOT_MODULES = {
+    "api",
+    "artefacts",
+    "cli",
+    "config",
+    "errors",
+    "pipeline",
+    "releasing",
+    "results",
+    "shadow_runs",
+}
 FOLDERS = {
     "attacks",
     "auditing",
+    "bundle",
     "classifiers",
     "data",
     "features",

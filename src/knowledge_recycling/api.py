@@ -324,7 +324,7 @@ def report(run: AnyRun) -> Path:
 
 @_foreseen()
 def verify(run: AnyRun) -> int:
-    """Compares every file of a run and of its shadows with the SHA-256 that the run recorded.
+    """Compares every file of a run and of its shadows, or of a bundle, with its SHA-256.
 
     Returns:
         The number of files.
@@ -334,6 +334,11 @@ def verify(run: AnyRun) -> int:
     """
     from knowledge_recycling.storage import verification
 
+    if not isinstance(run, RunDir) and not (_path(run, "run") / "config.yaml").exists():
+        from knowledge_recycling.bundle import contents
+
+        if (_path(run, "run") / contents.SUMS).exists():
+            return contents.verify(_path(run, "run"))
     return verification.verify(open_run(run))
 
 
@@ -369,6 +374,61 @@ def gate(
     found = run_dir.result("audit") if done else None
     targets, shadows = (found.targets, found.shadows) if found else ({}, None)
     return decide(asked, targets, shadows, formal=formal, patients_known=known)
+
+
+@_foreseen()
+def release(
+    run: AnyRun,
+    out: str | os.PathLike[str],
+    *,
+    synthetic: int = 0,
+    labels: str = "soft",
+    limits: str | os.PathLike[str] | Limits | None = None,
+    override: str | None = None,
+    form: str | os.PathLike[str] | None = None,
+    formal: Formal | None = None,
+    trust_code: bool = False,
+) -> Gate:
+    """Writes a bundle to give away, if the gate is open for everything in it.
+
+    Args:
+        run: a run with all its stages.
+        out: a folder that is not there yet.
+        synthetic: images of the synthetic set; 0: none.
+        labels: of the synthetic set: `soft`, `hard` or `rounded:DECIMALS`.
+        limits: see `gate`; the channels of the synthetic set are added to them.
+        override: why a bundle is written although the gate is shut; the cards show it.
+        form: `release.yaml`, see `kr release --init`.
+        formal: see `gate`.
+        trust_code: see `open_run`.
+
+    Returns:
+        The gate's decision.
+
+    Raises:
+        KRError: the gate is shut, or the bundle cannot be written.
+    """
+    from knowledge_recycling import releasing
+    from knowledge_recycling.auditing.limits import Limits
+    from knowledge_recycling.bundle.form import Form
+
+    asked = limits
+    if not isinstance(asked, Limits):
+        asked = Limits.load(None if asked is None else _path(asked, "limits"))
+    needed = releasing.channels(_whole("synthetic", synthetic, 0), labels)
+    both = tuple(dict.fromkeys((*asked.channels, *needed)))
+    run_dir = open_run(run, trust_code=trust_code)
+    decided = gate(run_dir, limits=asked.model_copy(update={"channels": both}), formal=formal)
+    releasing.release(
+        run_dir,
+        _path(out, "out"),
+        decided,
+        synthetic=synthetic,
+        labels=labels,
+        override=override,
+        form=Form.load(None if form is None else _path(form, "form")),
+    )
+    return decided
 
 
 def open_run(run: AnyRun, *, trust_code: bool = False) -> Run:

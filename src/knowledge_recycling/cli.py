@@ -236,11 +236,38 @@ def gate(run: Existing, limits: LimitsFile = None, as_json: AsJson = False) -> N
     raise typer.Exit(found.exit_code)
 
 
-@app.command(short_help="Compares every file of a run with its SHA-256.")
+@app.command(short_help="Writes a bundle to give away, if the gate is open.")
+def release(
+    run: Annotated[Path | None, typer.Argument(help="Run directory.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="New folder.")] = None,
+    synthetic: Annotated[int, typer.Option(min=0, help="Synthetic images; 0: none.")] = 0,
+    labels: Annotated[str, typer.Option(help="soft, hard or rounded:DECIMALS.")] = "soft",
+    limits: LimitsFile = None,
+    override: Annotated[
+        str | None, typer.Option(help="Why it is written although the gate is shut.")
+    ] = None,
+    form: Annotated[Path | None, typer.Option(help="release.yaml, see --init.")] = None,
+    init: Annotated[bool, typer.Option("--init", help="Write release.yaml and stop.")] = False,
+    trust_code: TrustCode = False,
+) -> None:
+    """Writes Student, cards, report and, on request, a synthetic set."""
+    if init:
+        from knowledge_recycling.bundle import form as forms
+
+        typer.echo(f"Fill in {printable(forms.start(form or Path('release.yaml')))}")
+        return
+    if run is None or out is None:
+        raise KRError("give a run directory, and the bundle's folder with -o")
+    options = {"limits": limits, "override": override, "form": form, "trust_code": trust_code}
+    found = kr.release(run, out, synthetic=synthetic, labels=labels, **options)
+    typer.echo(f"{found.sentence}\nBundle: {printable(out)}")
+
+
+@app.command(short_help="Compares every file of a run or bundle with its SHA-256.")
 def verify(run: Existing) -> None:
-    """Compares every file of a run with the SHA-256 that the run recorded."""
+    """Compares every file of a run, or of a bundle, with the SHA-256 that was recorded."""
     count = kr.verify(run)
-    typer.echo(f"{printable(run)}: all {count} files are as the run wrote them")
+    typer.echo(f"{printable(run)}: all {count} files are as they were written")
 
 
 @app.command(short_help="Prints the JSON Schema of result files.")

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from knowledge_recycling.reporting.chapters import CHAPTERS
+from knowledge_recycling.reporting.chapters import CHAPTERS, images
 from knowledge_recycling.reporting.front import front
 from knowledge_recycling.reporting.reader import RunResults
 
@@ -17,12 +17,13 @@ MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 BLANK_LINES = re.compile(r"\n{3,}")
 
 
-def build(run: Path, show_real: bool = False) -> dict[str, bytes]:
+def build(run: Path, show_real: bool = False, show_synthetic: bool = True) -> dict[str, bytes]:
     """Renders the report of a run from its result files; writes nothing.
 
     Args:
         run: a run directory; stages that are not done are said to be so.
         show_real: also show the real images of `real_examples.npz`, under a red banner.
+        show_synthetic: with the chapter that shows synthetic images.
 
     Returns:
         File name -> bytes: `report.html` (one file that loads nothing), `report.md`, and the
@@ -32,7 +33,9 @@ def build(run: Path, show_real: bool = False) -> dict[str, bytes]:
         KRError: the run directory is missing, or a file in it cannot be read.
     """
     found = RunResults.load(Path(run))
-    chapters = [chapter(found, show_real) for chapter in CHAPTERS]
+    chapters = [
+        chapter(found, show_real) for chapter in CHAPTERS if show_synthetic or chapter is not images
+    ]
     page = {"front": front(found, show_real), "chapters": chapters}
     markdown = _markdown().get_template("report.md.j2").render(page)
     pictures = (picture for chapter in chapters for picture in chapter.pictures())

@@ -1,0 +1,1 @@
+"""What is given away: its files, cards and sums; no private data reach any module here."""

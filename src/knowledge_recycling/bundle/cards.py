@@ -1,0 +1,71 @@
+"""Model card and data card: Markdown with the front matter of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from knowledge_recycling.auditing.figures import Estimate
+from knowledge_recycling.bundle.facts import Facts
+from knowledge_recycling.bundle.form import NOT_STATED
+from knowledge_recycling.reporting.build import escape_markdown
+from knowledge_recycling.statistics.binomial import clopper_pearson
+
+
+def model_card(facts: Facts, opset: int) -> str:
+    """README.md of the bundle."""
+    template = _environment().get_template("model_card.md.j2")
+    return template.render(
+        facts=facts,
+        name=name(facts),
+        classes=list(_classes(facts)),
+        opset=opset,
+        pct=_pct,
+        est=_est,
+    )
+
+
+def data_card(facts: Facts) -> str:
+    """README.md of the synthetic set."""
+    return _environment().get_template("data_card.md.j2").render(facts=facts, name=name(facts))
+
+
+def name(facts: Facts) -> str:
+    """What the form calls the release, or the data's name."""
+    return facts.name if facts.form.name == NOT_STATED else facts.form.name
+
+
+def _classes(facts: Facts) -> Iterator[dict[str, object]]:
+    for index, label in enumerate(facts.class_names):
+        row = facts.student.confusion[index]
+        n, right = sum(row), row[index]
+        exact = clopper_pearson(right, n) if n else Estimate(0.0, 0.0, 1.0)
+        teacher = facts.teacher.recall[index]
+        yield {
+            "name": label,
+            "n": n,
+            "student": f"{100 * right / n:.1f}%" if n else "no image",
+            "interval": f"{100 * exact.low:.1f}% to {100 * exact.high:.1f}%" if n else "",
+            "teacher": "" if teacher is None else f"{100 * teacher:.1f}%",
+        }
+
+
+def _pct(found: Estimate) -> str:
+    return f"{100 * found.value:.1f}% ({100 * found.low:.1f} to {100 * found.high:.1f})"
+
+
+def _est(found: Estimate | None) -> str:
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})" if found else "not measured"
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("knowledge_recycling", "bundle"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["md"] = escape_markdown
+    return made

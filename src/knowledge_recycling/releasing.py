@@ -1,0 +1,124 @@
+"""A release from end to end: the gate decides, the stage writes; the only part that reads images.
+
+The copy finder is made here, because the stage may not touch real images.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from knowledge_recycling import data
+from knowledge_recycling.auditing.gate import Gate
+from knowledge_recycling.bundle.copies import CopyFinder
+from knowledge_recycling.bundle.facts import Facts
+from knowledge_recycling.bundle.form import Form
+from knowledge_recycling.config import Config
+from knowledge_recycling.errors import KRError
+from knowledge_recycling.reporting.reader import RunResults
+from knowledge_recycling.stages import release as stage
+from knowledge_recycling.storage import verification
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.training.runtime import Runtime
+
+LABELS = re.compile(r"soft|hard|rounded:[1-4]")
+
+
+def channels(synthetic: int, labels: str) -> tuple[str, ...]:
+    """The audit's channels of what a bundle holds.
+
+    The audit measures labels rounded to one decimal; finer ones are judged as soft labels.
+    """
+    if labels and not LABELS.fullmatch(labels):
+        raise KRError("labels: expected soft, hard or rounded:DECIMALS with 1 to 4 decimals")
+    if not synthetic:
+        return ("student",)
+    of_labels = {"hard": "hard_labels", "rounded:1": "rounded_labels"}.get(labels, "soft_labels")
+    return ("student", "synthetic", of_labels)
+
+
+def release(
+    run_dir: RunDir,
+    out: Path,
+    gate: Gate,
+    *,
+    synthetic: int,
+    labels: str,
+    override: str | None,
+    form: Form,
+) -> None:
+    """Writes a bundle.
+
+    Args:
+        run_dir: a run with all its stages.
+        out: a folder that is not there yet.
+        gate: the decision on all `channels`.
+        synthetic: images of the synthetic set; 0: none.
+        labels: of the synthetic set.
+        override: why a bundle is written although the gate is shut.
+        form: what only people know.
+
+    Raises:
+        KRError: the gate is shut, the run has changed, or `out` is there already.
+    """
+    if gate.exit_code and not override:
+        raise KRError(
+            f"the gate is shut. {gate.sentence} Nothing was written. Whoever answers for the data "
+            "can override it with a reason, which the cards then show."
+        )
+    if out.exists():
+        raise KRError(f"{out}: is there already; give a new folder for the bundle")
+    if run_dir.path.resolve() in out.resolve().parents:
+        raise KRError(f"{out}: lies in the run directory, which is private; give another folder")
+    verification.verify(run_dir, shadows=False)
+    config = Config.load(run_dir.path / "config.yaml")
+    Runtime.start(config)
+    record = run_dir.split()
+    wanted = None
+    if synthetic:
+        train, validation = data.load(config.data, record, "train", "val")
+        finder = CopyFinder(train.images, validation.images)
+        wanted = stage.Wanted(synthetic, labels, finder)
+    reason = override if gate.exit_code else None
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        stage.run(config, run_dir, partial, _facts(run_dir, gate, reason, form), wanted)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _facts(run_dir: RunDir, gate: Gate, override: str | None, form: Form) -> Facts:
+    # As the report reads them: without indices, and without what may be a private path.
+    found = RunResults.load(run_dir.path)
+    if not (found.evaluation and found.split and found.distillation and found.audit):
+        raise KRError(f"{run_dir.path}: is not finished; run the same `kr run` command again")
+    split, shadows = found.split, found.audit.shadows
+    return Facts(
+        name=split.name,
+        date=date.today().isoformat(),
+        version=version("knowledge-recycling"),
+        class_names=split.class_names,
+        size=split.size,
+        channels=split.channels,
+        private_images={name: sum(counts) for name, counts in split.counts.items()},
+        patients_known=split.has_groups,
+        patients=shadows.patients if shadows else None,
+        parameters=found.distillation.parameters,
+        seconds=sum(result.seconds for result in found.done.values()),
+        test_images=found.evaluation.images,
+        teacher=found.evaluation.teacher,
+        student=found.evaluation.student,
+        accuracy_gap=found.evaluation.cas_gap,
+        gate=gate,
+        override=override,
+        targets=found.audit.targets,
+        shadows=shadows,
+        synthetic=None,
+        form=form,
+    )
