@@ -80,7 +80,7 @@ def release(
     wanted = None
     if synthetic:
         train, validation = data.load(config.data, record, "train", "val")
-        finder = CopyFinder(train.images, validation.images)
+        finder = CopyFinder(train.images, validation.images, validation.groups)
         wanted = stage.Wanted(synthetic, labels, finder)
     reason = override if gate.exit_code else None
     partial = out.with_name(f".{out.name}.partial")

@@ -268,7 +268,20 @@ def test_copies_are_found() -> None:
     assert finder(train).all()
     noisy = np.clip(train.astype(int) + rng.integers(-9, 10, train.shape), 0, 255)
     assert finder(noisy.astype(np.uint8)).all()
-    assert finder(new).mean() < 0.05
+    assert finder(new).mean() < 0.1
+    blurred = np.full((50, 16, 16, 1), 127, np.uint8)
+    assert not finder(blurred).any(), "near to everything, and a copy of nothing"
+
+
+def test_copies_of_one_of_many_frames_are_found() -> None:
+    rng = np.random.default_rng(2)
+    patients = rng.integers(0, 256, (40, 1, 16, 16, 1))
+    frames = np.clip(patients + rng.integers(-9, 10, (40, 5, 16, 16, 1)), 0, 255)
+    frames = frames.astype(np.uint8).reshape(-1, 16, 16, 1)
+    groups = np.arange(200) // 5
+    finder = CopyFinder(frames[:100], frames[100:], groups[100:])
+    assert finder(frames[:100]).all()
+    assert finder(rng.integers(0, 256, (200, 16, 16, 1), dtype=np.uint8)).mean() < 0.15
 
 
 def test_the_template_explains_every_field() -> None:

@@ -1,9 +1,12 @@
-"""Which synthetic images are nearer to a training image than other people's images are.
+"""Which synthetic images are copies of training images.
 
-A synthetic image counts as a copy if its distance to the nearest training image is at most that
-of the closest 1% of validation images, which are no copies. So about 1 in 100 images that are no
-copies is removed too. Distances are Euclidean, between images averaged down to 14 pixels a side:
-a copy that was turned or shifted is not found.
+    q(s) = distance to the nearest training image / distance to the nearest validation image
+
+A synthetic image is a copy if q(s) is at most that of the lowest 1% of validation images, each
+compared with the images of other patients: they did not train, so they are no copies. A blurred
+image lies near everything, in training and in validation alike, and is no copy by that rule; of
+images that are no copies about 1 in 100 is removed too. Distances are Euclidean, between images
+averaged down to 14 pixels a side: a copy that was turned or shifted is not found.
 """
 
 from __future__ import annotations
@@ -23,24 +26,36 @@ class CopyFinder:
     Args:
         train: (n, h, w, c) uint8.
         validation: (m, h, w, c) uint8, images that did not train the Generator.
+        groups: (m,) patients of the validation images; None: each image is its own.
     """
 
-    def __init__(self, train: np.ndarray, validation: np.ndarray) -> None:
-        self._train = _features(train)
-        near = self._nearest(validation).sort().values
-        self._limit = near[int(SHARE * (len(near) - 1))]
+    def __init__(
+        self, train: np.ndarray, validation: np.ndarray, groups: np.ndarray | None = None
+    ) -> None:
+        self._train, self._validation = _features(train), _features(validation)
+        own = torch.as_tensor(np.arange(len(validation)) if groups is None else groups)
+        ratios = self._ratios(self._validation, own, own).sort().values
+        self._limit = ratios[int(SHARE * (len(ratios) - 1))]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Which of the images (k, h, w, c) uint8 are copies, (k,) bool."""
-        return (self._nearest(images) <= self._limit).numpy()
+        nobody = torch.full((len(images),), -1)
+        others = torch.zeros(len(self._validation))
+        return (self._ratios(_features(images), nobody, others) <= self._limit).numpy()
 
-    def _nearest(self, images: np.ndarray) -> Tensor:
-        return torch.cat(
-            [
-                torch.cdist(chunk, self._train, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
-                for chunk in _features(images).split(256)
-            ]
-        )
+    def _ratios(self, x: Tensor, groups: Tensor, of_validation: Tensor) -> Tensor:
+        found = []
+        for chunk, who in zip(x.split(256), groups.split(256), strict=True):
+            among = _distances(chunk, self._validation)
+            among = among.masked_fill(who[:, None] == of_validation, torch.inf)
+            near = _distances(chunk, self._train).amin(1)
+            found.append(near / among.amin(1).clamp(min=1e-9))
+        return torch.cat(found)
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    # Not by way of matrix products, whose rounding hides that a distance is 0.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _features(images: np.ndarray) -> Tensor:
