@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from knowledge_recycling.auditing.gate import Formal, Gate
     from knowledge_recycling.auditing.limits import Limits
+    from knowledge_recycling.bundle.predictor import Predictor
     from knowledge_recycling.results import AuditResult
 
 ARRAYS = ("images", "labels", "groups")
@@ -429,6 +430,34 @@ def release(
         form=Form.load(None if form is None else _path(form, "form")),
     )
     return decided
+
+
+@_foreseen()
+def load(model: AnyRun, engine: Literal["onnx", "torch"] | None = None) -> Predictor:
+    """The Student of a bundle or of a run, ready for `predict`.
+
+    Args:
+        model: a bundle, or a run whose Student is trained.
+        engine: `onnx` (default on a bundle; torch is not imported) or `torch` (runs have no other).
+
+    Raises:
+        KRError: there is neither, it has changed, or a package is missing.
+    """
+    from knowledge_recycling.bundle import contents, predictor
+
+    path = _path(model, "model")
+    if engine is not None:
+        _check_name("engine", engine, ("onnx", "torch"))
+    if contents.is_bundle(path):
+        return predictor.load(path, engine or "onnx")
+    if engine == "onnx":
+        raise KRError(f"{path}: is no bundle; a run has no ONNX file: choose the engine torch")
+    run_dir = open_run(path)
+    split, config = run_dir.split(), Config.load(path / "config.yaml")
+    forward = predictor.of_network(student(run_dir))
+    return predictor.Predictor(
+        forward, split.class_names, split.size, split.channels, config.data.range
+    )
 
 
 def open_run(run: AnyRun, *, trust_code: bool = False) -> Run:

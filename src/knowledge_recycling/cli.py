@@ -258,9 +258,40 @@ def release(
         return
     if run is None or out is None:
         raise KRError("give a run directory, and the bundle's folder with -o")
-    options = {"limits": limits, "override": override, "form": form, "trust_code": trust_code}
-    found = kr.release(run, out, synthetic=synthetic, labels=labels, **options)
+    found = kr.release(
+        run,
+        out,
+        synthetic=synthetic,
+        labels=labels,
+        limits=limits,
+        override=override,
+        form=form,
+        trust_code=trust_code,
+    )
     typer.echo(f"{found.sentence}\nBundle: {printable(out)}")
+
+
+@app.command(short_help="Predicts the classes of new images.")
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="BUNDLE_OR_RUN")],
+    images: Annotated[list[Path], typer.Argument(help="Files, folders, npz files.")],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (default).")] = False,
+    as_json: AsJson = False,
+    parquet: Annotated[Path | None, typer.Option(help="Write this Parquet file.")] = None,
+    engine: Annotated[str | None, typer.Option(help="onnx (bundles) or torch.")] = None,
+) -> None:
+    """Prints the class and the probabilities of each image."""
+    from knowledge_recycling.bundle import tables
+
+    if as_csv + as_json + (parquet is not None) > 1:
+        raise KRError("give one of --csv, --json and --parquet")
+    student = kr.load(model, engine)  # type: ignore[arg-type]
+    names, pixels = student.read(images)
+    rows = student.predict(pixels).rows(names)
+    if parquet:
+        tables.write_parquet(parquet, rows)
+    else:
+        typer.echo(json.dumps(rows, indent=1) if as_json else tables.csv_text(rows), nl=as_json)
 
 
 @app.command(short_help="Compares every file of a run or bundle with its SHA-256.")

@@ -106,6 +106,7 @@ def _facts(run_dir: RunDir, gate: Gate, override: str | None, form: Form) -> Fac
         class_names=split.class_names,
         size=split.size,
         channels=split.channels,
+        input_range=found.config.data.range if found.config else None,
         private_images={name: sum(counts) for name, counts in split.counts.items()},
         patients_known=split.has_groups,
         patients=shadows.patients if shadows else None,

@@ -34,6 +34,8 @@ class Facts(Record):
     class_names: tuple[str, ...]
     size: int
     channels: int
+    input_range: tuple[float, float] | None
+    """Values that became 0 and 255; None: 8-bit images."""
     private_images: dict[str, int]
     """Split -> number."""
     patients_known: bool

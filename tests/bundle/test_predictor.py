@@ -1,0 +1,114 @@
+"""Predictions on new images: what every form of the Student says is the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import knowledge_recycling as kr
+from knowledge_recycling import cli
+from tests.bundle.conftest import Released
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr("sys.argv", ["kr", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(str(end.value.code or 0))
+
+
+def test_run_onnx_and_torch_agree(released: Released) -> None:
+    images = released.private[:40]
+    run = kr.load(released.run).predict(images)
+    for engine in ("onnx", "torch"):
+        found = kr.load(released.bundle, engine).predict(images)
+        assert np.abs(found.probabilities - run.probabilities).max() < 1e-4
+        assert found.classes == run.classes
+    assert set(run.classes) <= {"benign", "malignant"}
+
+
+def test_accuracy_is_that_of_the_run(released: Released) -> None:
+    run = kr.open_run(released.run)
+    places = list(run.split().indices["test"])
+    found = kr.load(released.bundle).predict(released.private[places])
+    right = found.probabilities.argmax(1) == np.array(places) % 2
+    assert right.mean() == run.result("evaluation").student.accuracy
+
+
+def test_files_folders_and_npz(
+    released: Released,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for index in range(3):
+        Image.fromarray(released.private[index]).save(folder / f"{index}.png")
+    np.savez(tmp_path / "new.npz", images=released.private[:3])
+    asked = ("predict", released.bundle, folder, folder / "0.png", tmp_path / "new.npz")
+    assert command(monkeypatch, *asked, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [Path(row["image"]).name for row in rows] == [
+        *("0.png", "1.png", "2.png", "0.png"),
+        *("new.npz#0", "new.npz#1", "new.npz#2"),
+    ]
+    p = [row["p_benign"] for row in rows]
+    assert p[:3] == p[4:]
+    assert command(monkeypatch, *asked) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "image,class,p_benign,p_malignant"
+    assert len(lines) == 8
+    assert command(monkeypatch, *asked, "--parquet", tmp_path / "p.parquet") == 0
+    assert pq.read_table(tmp_path / "p.parquet").to_pylist() == rows
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.full((2, 8, 8), 3.5), "images: "),
+        (np.zeros((2, 8, 8, 3), np.uint8), "takes grey images, and these have colour"),
+        (np.zeros((8, 8), np.uint8), "expected images of shape"),
+    ],
+)
+def test_input_that_does_not_fit_is_refused(
+    images: np.ndarray, words: str, released: Released
+) -> None:
+    with pytest.raises(kr.KRError, match=words):
+        kr.load(released.bundle).predict(images)
+
+
+def test_larger_images_are_resized(released: Released) -> None:
+    large = released.private[:4].repeat(2, 1).repeat(2, 2)
+    assert kr.load(released.bundle).predict(large).probabilities.shape == (4, 2)
+
+
+def test_a_changed_bundle_is_refused(released: Released, tmp_path: Path) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(released.bundle, copy)
+    with (copy / "student.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(kr.KRError, match=r"student\.onnx: has changed"):
+        kr.load(copy)
+    with pytest.raises(kr.KRError, match="a run has no ONNX file"):
+        kr.load(released.run, "onnx")
+    with pytest.raises(kr.KRError, match="DICOM files are not read yet"):
+        kr.load(released.bundle).read(["a.dcm"])
+
+
+def test_a_bundle_needs_no_torch(released: Released) -> None:
+    code = (
+        "import sys, numpy as np, knowledge_recycling as kr\n"
+        f"found = kr.load({str(released.bundle)!r}).predict(np.zeros((2, 8, 8), np.uint8))\n"
+        "print(found.probabilities.shape, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(2, 2) False\n"
