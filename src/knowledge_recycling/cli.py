@@ -31,12 +31,12 @@ class Commands(TyperGroup):
     """The commands; whatever is foreseen ends in a sentence instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs a command: exit status 2 after a `KRError`, 130 after Ctrl-C."""
+        """Runs a command: exit status 2 after a `KRError`, 3 or 4 at a shut gate, 130 after Ctrl-C."""
         try:
             return super().invoke(ctx)
         except KRError as error:
             _complain(f"error: {error}")
-            raise typer.Exit(2) from None
+            raise typer.Exit(getattr(error, "exit_code", 2)) from None
         except KeyboardInterrupt:
             _complain("stopped; run the same command again to go on")
             raise typer.Exit(INTERRUPTED) from None

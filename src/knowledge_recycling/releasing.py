@@ -27,6 +27,19 @@ from knowledge_recycling.training.runtime import Runtime
 LABELS = re.compile(r"soft|hard|rounded:[1-4]")
 
 
+class GateShutError(KRError):
+    """A release that the gate refused.
+
+    Args:
+        exit_code: 3 outside the limits, 4 not audited or too weak.
+        message: one sentence or more.
+    """
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def channels(synthetic: int, labels: str) -> tuple[str, ...]:
     """The audit's channels of what a bundle holds.
 
@@ -62,12 +75,14 @@ def release(
         form: what only people know.
 
     Raises:
-        KRError: the gate is shut, the run has changed, or `out` is there already.
+        GateShutError: the gate is shut.
+        KRError: the run has changed, or `out` is there already.
     """
     if gate.exit_code and not override:
-        raise KRError(
+        raise GateShutError(
+            gate.exit_code,
             f"the gate is shut. {gate.sentence} Nothing was written. Whoever answers for the data "
-            "can override it with a reason, which the cards then show."
+            "can override it with a reason, which the cards then show.",
         )
     if out.exists():
         raise KRError(f"{out}: is there already; give a new folder for the bundle")

@@ -86,6 +86,24 @@ def test_input_that_does_not_fit_is_refused(
         kr.load(released.bundle).predict(images)
 
 
+def test_the_command_line_releases_and_exits_as_the_gate_does(
+    released: Released,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ("release", released.run, "-o", tmp_path / "bundle")
+    assert command(monkeypatch, *asked) == 4
+    assert capsys.readouterr().err.startswith("error: the gate is shut. Not audited: ")
+    form = tmp_path / "release.yaml"
+    assert command(monkeypatch, "release", "--init", "--form", form) == 0
+    assert command(monkeypatch, *asked, "--form", form, "--override", "a test") == 0
+    assert (tmp_path / "bundle" / "SHA256SUMS").exists()
+    capsys.readouterr()
+    assert command(monkeypatch, "verify", tmp_path / "bundle") == 0
+    assert "all 8 files are as they were written" in capsys.readouterr().out
+
+
 def test_larger_images_are_resized(released: Released) -> None:
     large = released.private[:4].repeat(2, 1).repeat(2, 2)
     assert kr.load(released.bundle).predict(large).probabilities.shape == (4, 2)

@@ -28,7 +28,7 @@ from knowledge_recycling.auditing.limits import Limits
 from knowledge_recycling.bundle.contents import front_matter
 from knowledge_recycling.bundle.copies import CopyFinder
 from knowledge_recycling.bundle.form import TEMPLATE, Form
-from knowledge_recycling.releasing import channels
+from knowledge_recycling.releasing import GateShutError, channels
 from tests.bundle.conftest import HOST, PLACE, USER, Released
 
 ZOOMS = (1, 10)
@@ -202,8 +202,9 @@ def test_the_cards_say_what_report_json_says(released: Released) -> None:
 
 
 def test_a_shut_gate_writes_nothing(released: Released, tmp_path: Path) -> None:
-    with pytest.raises(kr.KRError, match=r"the gate is shut\. Not audited.*Nothing was written"):
+    with pytest.raises(GateShutError, match=r"shut\. Not audited.*Nothing was written") as error:
         kr.release(released.run, tmp_path / "bundle")
+    assert error.value.exit_code == 4
     assert not list(tmp_path.iterdir())
     with pytest.raises(kr.KRError, match="is there already"):
         kr.release(released.run, tmp_path, override="x")

@@ -117,9 +117,9 @@ class Predictor:
 
     def _of_npz(self, path: Path) -> np.ndarray:
         arrays = read_npz(path)
-        keys = [key for key in ("images", "test_images") if key in arrays]
+        keys = [key for key in ("images", "test_images", "train_images") if key in arrays]
         if not keys:
-            raise KRError(f"{path}: holds neither `images` nor `test_images`")
+            raise KRError(f"{path}: holds none of `images`, `test_images`, `train_images`")
         images, _ = as_images(arrays[keys[0]], f"{path}: {keys[0]}", self.limits)
         return self._coloured(resize_stack(images, self.size), str(path))
 
