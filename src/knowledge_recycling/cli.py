@@ -31,7 +31,7 @@ class Commands(TyperGroup):
     """The commands; whatever is foreseen ends in a sentence instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs a command: exit status 2 after a `KRError`, 3 or 4 at a shut gate, 130 after Ctrl-C."""
+        """Runs a command: 2 after a `KRError`, 3 or 4 at a shut gate, 130 after Ctrl-C."""
         try:
             return super().invoke(ctx)
         except KRError as error:
