@@ -1,0 +1,85 @@
+"""The Teacher of a private run: noisy class counts, a noisy centre, and a noisy linear head.
+
+Three releases, of which each is a Gaussian mechanism on the whole set, so that their mu^2 add up
+exactly; the proof is in docs/private.md. Nothing else of the images reaches the network: the
+features and their scale come from procedural images, and every constant here is frozen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from knowledge_recycling.classifiers import linear_head
+from knowledge_recycling.classifiers.feature_network import FeatureNetwork
+from knowledge_recycling.features import LARGEST, Features
+from knowledge_recycling.privacy.clipping import Units
+from knowledge_recycling.privacy.mechanisms import Budget, noisy_counts, noisy_mean
+from knowledge_recycling.privacy.noise import NoiseSource
+
+SHARES = {"counts": 0.02, "mean": 0.03, "head": 0.80, "moments": 0.15}
+"""Of mu^2: three of the Teacher, `moments` of the Generator."""
+LEAST_BLOCK = 100
+IMAGES_PER_FEATURE = 5.0
+"""Images at mu = 1 for each feature of a block."""
+
+
+def block_size(count: float, mu: float) -> int:
+    """Features per block that so many images can afford: count mu / 5, from 100 to 600.
+
+    Example:
+        >>> block_size(500, 0.7), block_size(2000, 0.7), block_size(50_000, 0.7)
+        (100, 280, 600)
+    """
+    return int(np.clip(count * mu / IMAGES_PER_FEATURE, LEAST_BLOCK, LARGEST))
+
+
+def train(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    classes: int,
+    *,
+    units: Units,
+    budget: Budget,
+    symmetry: str,
+    noise: NoiseSource,
+) -> tuple[FeatureNetwork, NDArray[np.float64]]:
+    """Trains the Teacher; spends the shares `counts`, `mean` and `head`.
+
+    Args:
+        images: (n, h, w, c) uint8.
+        labels: (n,) in 0..C-1.
+        classes: C, as the user states them.
+        units: whose images they are.
+        budget: with the shares of `SHARES`.
+        symmetry: that the user states, see `features.Features`.
+        noise: `privacy.noise.gaussian`, or a stub in tests.
+
+    Returns:
+        The network in eval mode, and the noisy number of images (patients' weight) per class (C,).
+
+    Raises:
+        KRError: arrays of another shape, or values that are not finite.
+    """
+    counts = noisy_counts(labels, classes, units, budget.spend("counts"), noise)
+    count = max(float(counts.sum()), 1.0)
+    block = block_size(count, budget.mu)
+    features = Features.make(channels=images.shape[3], symmetry=symmetry, block=block)
+    z = features.of_bytes(images)
+    centre = noisy_mean(z, 1.0, units, budget.spend("mean"), noise)
+    weights = linear_head.fit(
+        linear_head.inputs(z, centre),
+        labels,
+        classes,
+        count=count,
+        units=units,
+        mu=budget.spend("head"),
+        noise=noise,
+    )
+    network = FeatureNetwork(images.shape[3], classes, symmetry, block)
+    network.features.load_state_dict(features.state_dict())
+    network.centre.copy_(torch.from_numpy(centre))
+    with torch.no_grad():
+        network.weights.copy_(torch.from_numpy(weights))
+    return network.eval(), counts
