@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from knowledge_recycling.api import (
         Run,
         audit,
+        budget,
         configuration,
         open_run,
         predictions,
@@ -38,6 +39,7 @@ __all__ = [
     "RunDir",
     "audit",
     "audit_scores",
+    "budget",
     "configuration",
     "doctor",
     "open_run",

@@ -30,6 +30,7 @@ from knowledge_recycling.storage.run_dir import RunDir
 if TYPE_CHECKING:
     from torch import nn
 
+    from knowledge_recycling.privacy.ledger import Entry
     from knowledge_recycling.results import AuditResult
 
 ARRAYS = ("images", "labels", "groups")
@@ -130,6 +131,11 @@ def run(
     workers: int = 1,
     reuse_choices: bool = False,
     device: str | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    unit: str | None = None,
+    symmetry: str | None = None,
+    budget: float | None = None,
     config: str | os.PathLike[str] | Config | None = None,
     fork: str | os.PathLike[str] | None = None,
     skip_broken: bool = False,
@@ -143,7 +149,7 @@ def run(
             groups): images (n, h, w) or (n, h, w, c), uint8 or float in 0..1. Arrays are kept in
             `out`/source.npz, so that the run can be resumed from the command line.
         out: run directory.
-        preset: `demo`, `fast` (default) or `paper`.
+        preset: `demo`, `fast` (default), `paper`, or `private` (default with an epsilon).
         seed: all randomness comes from it; 0 by default.
         until: last stage to run.
         settings: `stage.field=value` strings.
@@ -153,6 +159,12 @@ def run(
         workers: shadows at a time; they share the threads.
         reuse_choices: shadows take over the run's snapshot and synthesis parameters.
         device: `auto` (default), `cpu`, `cuda` or `cuda:N`.
+        epsilon: of differential privacy for all that the run makes, see docs/private.md; None: an
+            ordinary run, without a formal guarantee.
+        delta: probability with which epsilon may fail; 1e-5 by default.
+        unit: whom epsilon is for, `image` or `patient`; a patient where patients are known.
+        symmetry: changes that mean nothing in the images: `none` (default), `flip` or `square`.
+        budget: largest epsilon of all private runs on these data together.
         config: YAML file as in a run directory, or a `Config`, of which the set fields count.
         fork: new directory that takes over what stays valid of the run `out`.
         skip_broken: leave out images that cannot be decoded.
@@ -186,6 +198,11 @@ def run(
         seed=seed,
         settings=settings,
         device=device,
+        epsilon=epsilon,
+        delta=delta,
+        unit=unit,
+        symmetry=symmetry,
+        budget=budget,
         config=config,
         skip_broken=skip_broken,
         show_real=show_real,
@@ -219,6 +236,11 @@ def configuration(
     seed: int | None = None,
     settings: Sequence[str] = (),
     device: str | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    unit: str | None = None,
+    symmetry: str | None = None,
+    budget: float | None = None,
     config: str | os.PathLike[str] | Config | None = None,
     skip_broken: bool = False,
     show_real: bool = False,
@@ -241,6 +263,14 @@ def configuration(
     for setting in settings:
         _check_text("settings", setting)
     flags = list(settings)
+    asked = dict(epsilon=epsilon, delta=delta, unit=unit, symmetry=symmetry, budget=budget)
+    for name, value in asked.items():
+        if value is not None:
+            if not isinstance(value, str | int | float):
+                raise KRError(f"{name}: expected a number or a word, found {_shown(value)}")
+            flags += [f"privacy.{name}={value}"]
+    if epsilon is not None and preset is None and config is None:
+        preset = "private"
     if device is not None:
         _check_text("device", device)
         flags += [f"runtime.device={device}"]
@@ -318,6 +348,29 @@ def audit(run: AnyRun, *, trust_code: bool = False) -> AuditResult:
 def report(run: AnyRun) -> Path:
     """Writes the report of a run anew; returns the path of report.html."""
     return stage(run, "report").path / "report" / "report.html"
+
+
+@_foreseen()
+def budget(data: str | os.PathLike[str], *, settings: Sequence[str] = ()) -> list[Entry]:
+    """What private runs have released of a data set so far, by this user's ledger.
+
+    Args:
+        data: as given to `run`.
+        settings: those of `data.`, which say what the data are.
+
+    Returns:
+        An entry for each release, oldest first; `privacy.ledger.total` adds up their mu.
+
+    Raises:
+        KRError: the data or the ledger cannot be read.
+    """
+    from knowledge_recycling import data as sources
+    from knowledge_recycling.privacy import ledger
+
+    config = configuration(data, settings=settings)
+    source = sources.open_source(config.data)
+    record = sources.describe(source, config.data, config.seed)
+    return ledger.entries([ledger.state_folder()], record.data_sha256)
 
 
 @_foreseen()

@@ -74,7 +74,9 @@ def source(
     run_dir: RunDir, snapshot: int, teacher: nn.Module, parameters: Parameters, runtime: Runtime
 ) -> Source:
     """Synthetic images from a snapshot, labelled by the Teacher."""
-    counts = run_dir.split().counts["train"]
+    # A private run's counts are noisy: the exact ones are private.
+    counts = run_dir.result("teacher").counts or run_dir.split().counts["train"]
+    counts = tuple(max(1, round(count)) for count in counts)
     return Source(generator(run_dir, snapshot, runtime), teacher, parameters, counts, runtime)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -59,7 +60,8 @@ Settings = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="demo, fast (default) or paper.", autocompletion=lambda: ["demo", "fast", "paper"]
+        help="demo, fast (default), paper or private.",
+        autocompletion=lambda: ["demo", "fast", "paper", "private"],
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="All randomness comes from it.")]
@@ -80,6 +82,23 @@ Canaries = Annotated[
 ]
 ReuseChoices = Annotated[
     bool, typer.Option(help="Shadows take over the run's snapshot and synthesis parameters.")
+]
+
+
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="A private run: differential privacy for all that is made, such as 3."),
+]
+Delta = Annotated[float | None, typer.Option(help="Probability that epsilon fails; 1e-5.")]
+Unit = Annotated[
+    str | None,
+    typer.Option(help="Whom epsilon is for: image or patient (default where patients are known)."),
+]
+Symmetry = Annotated[
+    str | None, typer.Option(help="What means nothing in the images: none (default), flip, square.")
+]
+Budget = Annotated[
+    float | None, typer.Option(help="Largest epsilon of all private runs on these data.")
 ]
 
 
@@ -110,6 +129,11 @@ def run(
     preset: Preset = None,
     seed: Seed = None,
     device: Device = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    unit: Unit = None,
+    symmetry: Symmetry = None,
+    budget: Budget = None,
     settings: Settings = None,
     config: File = None,
     until: Until = NAMES[-1],
@@ -130,6 +154,11 @@ def run(
         "preset": preset,
         "seed": seed,
         "device": device,
+        "epsilon": epsilon,
+        "delta": delta,
+        "unit": unit,
+        "symmetry": symmetry,
+        "budget": budget,
         "settings": settings or (),
         "config": config,
         "skip_broken": skip_broken,
@@ -223,6 +252,31 @@ def audit(
     if fail_above and gate.exceeds(result.targets, fail_above):
         _complain(f"release gate shut: the Student is above {fail_above}")
         raise typer.Exit(GATE_SHUT)
+
+
+@app.command(short_help="Says what private runs have spent on DATA.")
+def budget(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As given to `kr run`.")],
+    delta: Annotated[float, typer.Option(help="At which epsilon is given.")] = 1e-5,
+    settings: Settings = None,
+) -> None:
+    """Says what private runs have released of DATA so far, and what that adds up to."""
+    from knowledge_recycling.privacy import accountant, ledger
+
+    entries = kr.budget(data, settings=settings or ())
+    table = _table("date", "run", "stage", "per", "mu", "epsilon alone")
+    for entry in entries:
+        alone = f"{accountant.epsilon(delta, entry.mu):.3g}"
+        table.add_row(
+            entry.date, printable(entry.run), entry.stage, entry.unit, f"{entry.mu:.3g}", alone
+        )
+    if entries:
+        _console().print(table)
+    units: tuple[Literal["image", "patient"], ...] = ("image", "patient")
+    for unit in units:
+        mu = ledger.total(entries, unit)
+        found = f"epsilon {accountant.epsilon(delta, mu):.3g}" if mu < inf else "no guarantee"
+        typer.echo(f"All together, per {unit}: {found} at delta {delta:g}.")
 
 
 @app.command(short_help="Compares every file of a run with its SHA-256.")

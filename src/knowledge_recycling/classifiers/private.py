@@ -18,8 +18,6 @@ from knowledge_recycling.privacy.clipping import Units
 from knowledge_recycling.privacy.mechanisms import Budget, noisy_counts, noisy_mean
 from knowledge_recycling.privacy.noise import NoiseSource
 
-SHARES = {"counts": 0.02, "mean": 0.03, "head": 0.80, "moments": 0.15}
-"""Of mu^2: three of the Teacher, `moments` of the Generator."""
 LEAST_BLOCK = 100
 IMAGES_PER_FEATURE = 5.0
 """Images at mu = 1 for each feature of a block."""
@@ -52,7 +50,7 @@ def train(
         labels: (n,) in 0..C-1.
         classes: C, as the user states them.
         units: whose images they are.
-        budget: with the shares of `SHARES`.
+        budget: with shares of those three names.
         symmetry: that the user states, see `features.Features`.
         noise: `privacy.noise.gaussian`, or a stub in tests.
 

@@ -99,7 +99,7 @@ class Features(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Features (n, dim) float32, each of norm 1, of images (n, c, h, w) in 0..1, of any size."""
+        """Features (n, dim) float32, of norm 1, of images (n, c, h, w) in 0..1, any size."""
         chunks = []
         for chunk in images.split(CHUNK):
             pixels = _resample(chunk.float()).contiguous()

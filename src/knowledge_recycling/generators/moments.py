@@ -25,7 +25,7 @@ from torch import Tensor
 
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.privacy.clipping import Units
-from knowledge_recycling.privacy.mechanisms import noisy_outer_sum, noise_scale
+from knowledge_recycling.privacy.mechanisms import noise_scale, noisy_outer_sum
 from knowledge_recycling.privacy.noise import NoiseSource
 
 Floats = NDArray[np.float64]
@@ -70,7 +70,7 @@ class MomentsGenerator(Generator):
 
 
 def coefficients(images: NDArray[np.uint8], frequencies: int) -> Floats:
-    """u (n, c m^2), of norm below 1, of images (n, h, w, c) uint8."""
+    """U (n, c m^2), of norm below 1, of images (n, h, w, c) uint8."""
     p = 0.05 + 0.9 * (images.astype(np.float64) + 0.5) / 256
     planes = np.moveaxis(np.log(p / (1 - p)), 3, 1)
     low = dctn(planes, axes=(2, 3), norm="ortho")[:, :, :frequencies, :frequencies]
@@ -168,8 +168,6 @@ def _scale(channels: int, size: int) -> float:
 def _waves(channels: int, size: int, frequencies: int) -> NDArray[np.float32]:
     d = channels * frequencies**2
     low = np.zeros((d, channels, size, size))
-    low[:, :, :frequencies, :frequencies] = np.eye(d).reshape(
-        d, channels, frequencies, frequencies
-    )
+    low[:, :, :frequencies, :frequencies] = np.eye(d).reshape(d, channels, frequencies, frequencies)
     planes = idctn(low, axes=(2, 3), norm="ortho") * _scale(channels, size)
     return np.asarray(planes.reshape(d, -1), np.float32)

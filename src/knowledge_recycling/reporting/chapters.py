@@ -98,8 +98,8 @@ def _teacher_curves(run: RunResults) -> Picture | None:
     }
     panels = {key: title for key, title in names.items() if any(key in row for row in rows)}
     png = figures.curves(rows, panels, figures.TEACHER)
-    last = percent(result.validation.accuracy)
-    caption = f"{last} on validation after {count(result.steps)} steps."
+    last = f"{percent(result.validation.accuracy)} on validation " if result.validation else ""
+    caption = f"{last}after {count(result.steps)} steps."
     return Picture("learning_teacher", png, f"Teacher's curves. {caption}", "Teacher", caption)
 
 
@@ -130,6 +130,8 @@ def snapshots(run: RunResults, show_real: bool) -> Chapter:
     result = run.selection
     if not result:
         return _not_run("snapshots", "Checkpoint Optimisation", "Selection")
+    if result.skipped:
+        return Chapter("snapshots", "Checkpoint Optimisation", [Text(result.skipped)])
     table, chosen = result.table, result.snapshot
     intro = (
         "Each snapshot of the Generator trained a probe on synthetic images alone; its accuracy "
@@ -178,6 +180,9 @@ def tuning(run: RunResults, show_real: bool) -> Chapter:
     result = run.tuning
     if not result:
         return _not_run("tuning", "Generator Tuning", "Tuning")
+    if result.skipped:
+        words = f"{result.skipped} They are: {_setting(result.parameters)}."
+        return Chapter("tuning", "Generator Tuning", [Text(words)])
     table = result.table
     default = next((row.trial for row in table if row.parameters == result.default), None)
     chosen = next((row.trial for row in result.finalists if row.chosen), None)

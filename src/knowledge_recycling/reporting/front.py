@@ -18,6 +18,7 @@ from knowledge_recycling.reporting.formats import (
     percent,
     signed,
 )
+from knowledge_recycling.reporting.guarantee import Band, band
 from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
 from knowledge_recycling.reporting.shadow_audit import first_words, leak_notice, strongest
 from knowledge_recycling.results import EvaluationResult, ShadowAudit, Utility
@@ -53,6 +54,7 @@ class Front:
     notices: Sequence[Notice]
     table: Table | None
     strip: GapStrip | None
+    band: Band | None
 
 
 def front(run: RunResults, show_real: bool) -> Front:
@@ -65,6 +67,7 @@ def front(run: RunResults, show_real: bool) -> Front:
         notices=notices(run, show_real),
         table=result_table(evaluation) if evaluation else None,
         strip=gap_strip(evaluation.cas_gap) if evaluation else None,
+        band=band(run),
     )
 
 
