@@ -73,7 +73,7 @@ def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
         "student": {key: getattr(evaluation.student, key) for key in FIGURES},
         "cas_gap": asdict(evaluation.cas_gap),
         "test_images": evaluation.images,
-        "teacher_validation": teacher.validation.tree(),
+        "teacher_validation": teacher.validation and teacher.validation.tree(),
         "synthesis": asdict(run.result("tuning").parameters),
         "attacks": {
             role: {

@@ -594,8 +594,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Minutes on two CPU cores, on images of 28 pixels: the defaults.
     "fast": {},
-    # A minute on one CPU core, with a formal guarantee: needs privacy.epsilon.
-    "private": {"teacher": {"network": "features"}, "generator": {"method": "moments"}},
     # A GPU: the paper's family of Generators, and the ResNet-18 of the MedMNIST baselines.
     "paper": {
         "teacher": {"width": 64, "blocks": (2, 2, 2, 2), "steps": 6000, **_GPU_CLASSIFIER},
@@ -613,5 +611,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tuning": {"trials": 30, "steps": 500, "finalists": 3, "final_steps": 2000},
         "distillation": {"steps": 20000, "regeneration_period": 1, **_GPU_CLASSIFIER},
     },
+    # A minute on one CPU core, with a formal guarantee: needs privacy.epsilon.
+    "private": {"teacher": {"network": "features"}, "generator": {"method": "moments"}},
 }
 """What each preset sets over the defaults."""

@@ -1,4 +1,4 @@
-"""The answer band: whether there is a formal guarantee, what it means, and what it does not cover."""
+"""The answer band: whether there is a formal guarantee, what it means, what it leaves out."""
 
 from __future__ import annotations
 
