@@ -5,7 +5,7 @@
 DIR holds `<set>.npz` files. For each set, epsilon and seed, train and validation are drawn anew
 (by patient where patients are known) and noise is drawn anew; test is that of the file and chooses
 nothing. Features are computed once per set: they hold no private bit. `none` is the same head
-without noise. What is there already is left alone. `--table` writes the table from the result files.
+without noise. What is there already is left alone. `--table` writes the table from those files.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def table() -> str:
         result = read_json(path)
         found.setdefault((result["dataset"], result["epsilon"]), []).append(result)
     names = sorted({name for name, _ in found})
-    head = "| set (train images, unit) | epsilon | seeds | Teacher accuracy | AUC | balanced | Student |"
+    head = "| set (train images, unit) | epsilon | seeds | Teacher | AUC | balanced | Student |"
     lines = [head, "|---|---|---|---|---|---|---|"]
     for name in names:
         for epsilon in EPSILONS:
