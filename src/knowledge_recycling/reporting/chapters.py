@@ -20,6 +20,7 @@ from knowledge_recycling.reporting.document import (
     Table,
     Text,
     cells,
+    class_cell,
 )
 from knowledge_recycling.reporting.fidelity import fidelity
 from knowledge_recycling.reporting.formats import count, decimal, difference, finite, percent
@@ -277,7 +278,7 @@ def _recall_row(run: RunResults, result: EvaluationResult, index: int, lost: boo
     apart = difference(student, teacher, scale=100, digits=1)
     total = sum(result.teacher.confusion[index])
     return [
-        Cell(run.class_names[index], f"class {index}"),
+        class_cell(index, run.class_names[index]),
         Cell(count(total)),
         Cell(percent(teacher), share=finite(teacher)),
         Cell(percent(student), share=finite(student)),
@@ -305,7 +306,7 @@ def calibration(run: RunResults, show_real: bool) -> Chapter:
         return _not_run("calibration", "Calibration", "Evaluation")
     intro = (
         "Where the curve lies on the dashed line, confidence means what it says; below it, the "
-        "classifier is surer than it is right."
+        "classifier is surer than it is right. Hollow: fewer than ten images, which say little."
     )
     pictures = []
     for who, found in _both(result):
