@@ -16,6 +16,9 @@ from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 
+ROLES = {"teacher": "teacher", "student": "distillation"}
+"""Who is measured -> the stage that left the network."""
+
 
 def build(run_dir: RunDir, spec: classifiers.Spec) -> nn.Module:
     """An untrained classifier.
