@@ -432,14 +432,14 @@ class Config(Section):
         """The whole configuration as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
-    def changed(self, section: str) -> dict[str, Any]:
+    def changed(self, section: str) -> dict[str, object]:
         """The fields of a section that differ from their defaults, and the Generator's method.
 
         Example:
             >>> Config.resolve("digits", settings=["generator.steps=9"]).changed("generator")
             {'method': 'latent', 'steps': 9}
         """
-        fields: dict[str, Any] = getattr(self, section).model_dump(
+        fields: dict[str, object] = getattr(self, section).model_dump(
             mode="json", exclude_defaults=True
         )
         return fields
@@ -504,8 +504,8 @@ def _absolute(source: str) -> str:
     return os.path.abspath(source) if path.suffix or path.name != source else source
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key}.")

@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from knowledge_recycling import artefacts, pipeline
@@ -196,7 +197,7 @@ def one(
     return k, seconds
 
 
-def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, Any]:
+def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, np.ndarray]:
     runtime = Runtime.of(config)
     pool = plan.pool()
     images = runtime.images(pool.images)

@@ -332,14 +332,14 @@ def test_metrics_forget_what_was_lost(tmp_path: Path) -> None:
 
 def test_checkpoint_saves_when_it_is_time(tmp_path: Path) -> None:
     never = Checkpoint(tmp_path / "state.pt", 3600)
-    never.offer(lambda: {"step": 1})
+    never.offer(lambda: {"step": 1, "learner": {}})
     assert never.restore() is None
     always = Checkpoint(tmp_path / "state.pt", 0)
-    always.offer(lambda: {"step": 2, "weights": torch.ones(3)})
+    always.offer(lambda: {"step": 2, "learner": {"weights": torch.ones(3)}})
     state = Checkpoint(tmp_path / "state.pt", 0).restore()
     assert state is not None
     assert state["step"] == 2
-    assert torch.equal(state["weights"], torch.ones(3))
+    assert torch.equal(state["learner"]["weights"], torch.ones(3))
 
 
 @pytest.mark.parametrize("damage", [b"", b"text", MAGIC, MAGIC + b"x" * 500])

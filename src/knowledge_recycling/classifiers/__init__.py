@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from torch import nn
 
@@ -16,6 +16,17 @@ from knowledge_recycling.storage.networks import load_network, save_network
 
 OWN = ("resnet", "features")
 """Networks of this package, which a file may name."""
+
+
+class Spec(TypedDict):
+    """The keyword arguments of `build` that a file keeps."""
+
+    network: str
+    channels: int
+    classes: int
+    size: int
+    width: int
+    blocks: tuple[int, ...] | list[int]
 
 
 def build(
@@ -68,8 +79,8 @@ def build(
     return made
 
 
-def save(path: Path, network: nn.Module, spec: dict[str, Any]) -> None:
-    """Writes a classifier and the keyword arguments of `build` that make it."""
+def save(path: Path, network: nn.Module, spec: Spec) -> None:
+    """Writes a classifier and what makes it."""
     save_network(path, network, spec)
 
 

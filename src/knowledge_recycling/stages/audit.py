@@ -41,7 +41,6 @@ WARNING = (
     "in anything else (hospital, time, class balance), an attack scores above chance without any "
     "leak; and these attacks are weak, so that a score near chance says little."
 )
-ROLES = {"teacher": "teacher", "student": "distillation"}
 
 
 def run(config: Config, run_dir: RunDir) -> AuditResult:
@@ -80,7 +79,7 @@ def _paper(
     evaluation = run_dir.result("evaluation")
     targets: dict[str, Target] = {}
     curves: dict[str, np.ndarray] = {}
-    for role, stage in ROLES.items():
+    for role, stage in artefacts.ROLES.items():
         network = artefacts.classifier(run_dir, stage, runtime)
         inside, outside = (
             threshold.scores(

@@ -22,7 +22,6 @@ from knowledge_recycling.synthesis.fidelity import diagnose
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
 
-ROLES = {"teacher": "teacher", "student": "distillation"}
 MOST_REFERENCES = 5000
 """Test images that diagnostics use at most, drawn at random: their cost grows with the square."""
 LEAST_SYNTHETIC = 500
@@ -36,7 +35,7 @@ def run(config: Config, run_dir: RunDir) -> EvaluationResult:
     images = runtime.images(test.images)
     section = config.evaluation
     logits, found, correct = {}, {}, {}
-    for role, stage in ROLES.items():
+    for role, stage in artefacts.ROLES.items():
         network = artefacts.classifier(run_dir, stage, runtime)
         logits[role] = logits_of(network, images, runtime)
         p = logits[role].double().softmax(1).cpu().numpy()

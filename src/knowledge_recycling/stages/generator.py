@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from knowledge_recycling.results import GeneratorResult
 from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.training.batching import Shuffled
-from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.checkpoint import Checkpoint, State
 from knowledge_recycling.training.loop import NotFinite, train
 from knowledge_recycling.training.pixels import to_float
 from knowledge_recycling.training.runtime import Runtime
@@ -197,12 +196,12 @@ class _SideBySide:
             losses.append(training.step(images, labels, step / self.steps))
         return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Of all Generators."""
         states = [training.state_dict() for training in self.trainings]
         return {"warning": self.warning, "trainings": states}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on from `state_dict`."""
         self.warning = state["warning"]
         for training, saved in zip(self.trainings, state["trainings"], strict=True):

@@ -6,8 +6,6 @@ validation is not looked at.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -38,7 +36,7 @@ def run(config: Config, run_dir: RunDir) -> TeacherResult:
     record = run_dir.split()
     train, val = data.load(config.data, record, "train", "val")
     folder = run_dir.stage("teacher")
-    spec: dict[str, Any] = {
+    spec: classifiers.Spec = {
         "network": config.teacher.network,
         "channels": record.channels,
         "classes": len(record.class_names),
