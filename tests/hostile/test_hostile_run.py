@@ -25,8 +25,9 @@ from knowledge_recycling.cli import app
 from knowledge_recycling.storage.manifest import MARKER
 from tests.small_runs import TINY
 
-CASES = int(os.environ.get("KR_HOSTILE_CASES", "30"))
+CASES = int(os.environ.get("KR_HOSTILE_CASES", "16"))
 """How many are tried, drawn evenly over all; 0 tries every one and takes an hour."""
+SEED = int(os.environ.get("KR_HOSTILE_SEED", "0"))
 SETTINGS = [part for setting in TINY for part in ("--set", setting)]
 COMMANDS = ("verify", *(name for name in kr.stages.NAMES if name != "report"))
 QUIET = {"log.txt", ".lock", ".owner", "config.yaml", "study.log"}
@@ -143,7 +144,7 @@ def chosen(run: Path) -> list[Case]:
     """Some of all cases, and those that would run code."""
     cases = list(all_cases(run))
     sure = [case for case in cases if case.change == "imported" and case.sealed]
-    return cases if not CASES else sure + random.Random(0).sample(cases, CASES)
+    return cases if not CASES else sure + random.Random(SEED).sample(cases, CASES)
 
 
 def seal(run: Path) -> None:
@@ -198,23 +199,27 @@ def from_python(run: Path) -> str | None:
     return None
 
 
+def plant(folder: Path) -> None:
+    """Code that leaves a trace when it is imported."""
+    (folder / "evil_network.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
+    )
+
+
 def tried(case: Case, number: int, audited: kr.Run, base: Path) -> list[str]:
     """What went wrong with a case."""
     run, outside = base / "run", base / "outside"
     shutil.copytree(audited.path, run)
     outside.mkdir()
-    (outside / "evil_network.py").write_text(
-        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
-    )
+    plant(outside)
     CHANGES[case.change](run / case.file, outside)
     if case.sealed:
         seal(run)
     before = contents(outside)
     sys.path.insert(0, str(outside))
     try:
-        whole = ("run", "digits", "-o", str(run), *SETTINGS)
-        last = whole if number % 2 else ("report", str(run))
-        wrong = [from_python(run), *(command(name, str(run)) for name in COMMANDS), command(*last)]
+        wrong = [from_python(run), *(command(name, str(run)) for name in COMMANDS)]
+        wrong.append(command(*_last(number, run)))
     finally:
         sys.path.remove(str(outside))
         sys.modules.pop("evil_network", None)
@@ -225,6 +230,31 @@ def tried(case: Case, number: int, audited: kr.Run, base: Path) -> list[str]:
             if (there := kr.open_run(run).summary()) not in ([], audited.summary()):
                 wrong.append(f"another result: {there}")
     return [text for text in wrong if text]
+
+
+def _last(number: int, run: Path) -> tuple[str, ...]:
+    """The whole command or the report; most often without a report, which draws for seconds."""
+    whole = ("run", "digits", "-o", str(run), *SETTINGS)
+    return {0: ("report", str(run)), 4: whole}.get(number % 8, (*whole, "--until", "audit"))
+
+
+def test_a_network_of_theirs_runs_only_where_it_is_trusted(
+    audited: kr.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plant of the test below does run, where somebody asks for it."""
+    run = tmp_path / "run"
+    shutil.copytree(audited.path, run)
+    plant(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    imported(run / "distillation" / "network.json", tmp_path)
+    seal(run)
+    with pytest.raises(kr.KRError, match=r"'evil_network:make' is no part of this package"):
+        kr.student(run)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(kr.KRError, match=r"cannot be made"):
+        kr.student(run, trust_code=True)
+    assert (tmp_path / "ran").exists()
+    sys.modules.pop("evil_network", None)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
