@@ -79,6 +79,8 @@ def test_paths_last_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Config.resolve("a.npz").data.source == str(tmp_path / "a.npz")
     assert Config.resolve("./digits").data.source == str(tmp_path / "digits")
     assert Config.resolve("breastmnist_64").data.source == "breastmnist_64"
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert Config.resolve("~/sets/a.npz").data.source == str(tmp_path / "me" / "sets" / "a.npz")
 
 
 def test_file_that_is_no_configuration(tmp_path: Path) -> None:

@@ -210,9 +210,12 @@ def run(
     arrays = _arrays(data, resolved.data.range)
     if arrays:
         _check_kept(folder, arrays)
-    if fork is not None:
-        open_run(folder).fork(target)
     run_dir = Run(target, trust_code=trust_code, networks=_named_networks(resolved, settings))
+    if fork is not None:
+        finished = open_run(folder)
+        if not arrays:
+            pipeline.check(resolved, run_dir)  # else a typo would leave a copy of the run
+        finished.fork(target)
     if arrays and not (target / KEPT).exists():
         _keep(run_dir, arrays, resolved)
     if shadows:
@@ -433,7 +436,13 @@ def _shown(value: Any) -> str:
 
 
 def _path(value: Any, name: str) -> Path:
-    return value.path if isinstance(value, RunDir) else Path(_path_text(value, name, "a path"))
+    if isinstance(value, RunDir):
+        return value.path
+    path = Path(_path_text(value, name, "a path"))
+    # What a shell does; else a folder called ~ would be made, which nobody can remove safely.
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        path = path.expanduser()
+    return path
 
 
 def _path_text(value: Any, name: str, expected: str) -> str:

@@ -6,6 +6,7 @@ defaults, preset, YAML file, `stage.field=value` settings.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import os
@@ -499,6 +500,8 @@ def _plain(value: Any) -> Any:
 
 def _absolute(source: str) -> str:
     """A path that stays right in another working directory; names such as `digits` as they are."""
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        source = os.path.expanduser(source)
     path = Path(source)
     # abspath, not resolve: a link keeps the name that the user knows.
     return os.path.abspath(source) if path.suffix or path.name != source else source

@@ -378,6 +378,13 @@ def test_what_was_changed_is_named(run_dir: RunDir, name: str, change: str) -> N
             run_dir.is_done("teacher", {"config": "1"})
 
 
+def test_a_configuration_that_cannot_be_read_is_found(run_dir: RunDir) -> None:
+    path = run_dir.path / "config.yaml"
+    path.write_text("a: &a [1, 2]\nb: [*a, *a]\n")
+    with pytest.raises(KRError, match=r"config.yaml: cannot be read as YAML: it refers to itself"):
+        verify(run_dir)
+
+
 def test_a_run_of_an_older_version_is_refused_before_anything_changes(tmp_path: Path) -> None:
     """The files are those that commit 4ec71b6 wrote."""
     old = tmp_path / "run"

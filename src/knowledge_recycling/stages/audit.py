@@ -32,7 +32,7 @@ from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
 from knowledge_recycling.results import AuditResult, ShadowAudit
 from knowledge_recycling.statistics.rates import auc_estimate, roc_curve, tpr_at_fpr_estimate
-from knowledge_recycling.storage.files import read_json, write_json, write_npz
+from knowledge_recycling.storage.files import read_json, read_npz, write_json, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.training.runtime import Runtime
 
@@ -165,11 +165,10 @@ def _signals(shadows: list[RunDir], plan: Plan) -> dict[str, np.ndarray]:
         path = shadow.path / "signals.npz"
         if not path.exists():
             raise KRError(f"{path}: missing; run the same `kr shadows` command again to finish")
-        with np.load(path, allow_pickle=False) as stored:
-            for channel, values in stored.items():
-                is_logits = values.ndim == 3
-                row = logit_margin(values, plan.labels) if is_logits else values
-                found.setdefault(channel, []).append(row)
+        for channel, values in read_npz(path).items():
+            is_logits = values.ndim == 3
+            row = logit_margin(values, plan.labels) if is_logits else values
+            found.setdefault(channel, []).append(row)
     return {channel: np.stack(rows) for channel, rows in found.items()}
 
 
