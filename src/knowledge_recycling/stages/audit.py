@@ -109,21 +109,21 @@ def _shadows(
     plan = Plan.load(run_dir.shadows, config)
     ordinary = plan.kind == 0
     pool = plan.pool()
-    shadows = [run_dir.shadow(k) for k in range(len(plan.membership))]
+    shadows = [run_dir.shadow(k) for k in range(plan.membership.pipelines)]
     for shadow in shadows:
         _check_same_pipeline(run_dir, plan, shadow)
     phi = _signals(shadows, plan)
     own = {channel: phi[channel][:, ordinary] for channel in CHANNELS}
-    membership = plan.membership[:, ordinary]
-    options: dict[str, Any] = {"draws": config.audit.bootstrap_draws, "seed": config.seed}
     groups = None if pool.groups is None else pool.groups[ordinary]
+    membership = plan.membership.select(ordinary, groups)
+    options: dict[str, Any] = {"draws": config.audit.bootstrap_draws, "seed": config.seed}
     features = signals.blind_features(runtime.images(pool.images[ordinary]))
-    verdict = judge(own, membership, groups, features, pool.labels[ordinary], **options)
+    verdict = judge(own, membership, features, pool.labels[ordinary], **options)
     times = [read_json(shadow.path / "seconds.json") for shadow in shadows]
     about = ShadowAudit(
-        count=len(membership),
-        pool=int(ordinary.sum()),
-        patients=None if groups is None else len(np.unique(groups)),
+        count=membership.pipelines,
+        pool=membership.records,
+        patients=None if groups is None else membership.units,
         reuse_choices=plan.asked["reuse_choices"],
         primary=PRIMARY,
         powered=verdict.powered,

@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.estimate import ALPHA, as_scores
 from knowledge_recycling.statistics.two_way import Trials, rate_above
 
@@ -171,9 +172,8 @@ def one_run_epsilon(
 
 def epsilon_estimate(
     scores: ArrayLike,
-    membership: ArrayLike,
+    membership: Membership,
     *,
-    groups: ArrayLike | None = None,
     delta: float = 0.0,
     seed: int = 0,
 ) -> Epsilon:
@@ -185,8 +185,7 @@ def epsilon_estimate(
 
     Args:
         scores: (K, N) or, for one target, (1, N); higher means member.
-        membership: (K, N) bool.
-        groups: (N,), the patient of each record; None: each record is its own.
+        membership: which records trained which pipeline, and whose they are.
         delta: of the guarantee.
         seed: of the split.
 
@@ -196,8 +195,8 @@ def epsilon_estimate(
     Raises:
         KRError: shapes or values that do not fit.
     """
-    trials = Trials.of(scores, membership, groups)
-    units = int(trials.cluster.max()) + 1
+    trials = Trials.of(scores, membership)
+    units = membership.units
     chosen = np.random.default_rng(seed).permutation(units) < units // 2
     choose, judge = (trials.select(chosen[trials.cluster] == side) for side in (True, False))
     if any(part.member.all() or not part.member.any() for part in (choose, judge)):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from knowledge_recycling.errors import KRError
 
 Floats = NDArray[np.float64]
-
+Indices = NDArray[np.intp]
 
 ALPHA = 0.05
 """Every interval here has level 1 - ALPHA."""
@@ -44,7 +44,7 @@ def as_scores(values: ArrayLike, name: str) -> Floats:
     return array
 
 
-def group_codes(groups: ArrayLike | None, size: int, name: str) -> NDArray[np.intp]:
+def group_codes(groups: ArrayLike | None, size: int, name: str) -> Indices:
     """Numbers the groups of `size` records 0, 1, ...; without groups each record is its own."""
     if groups is None:
         return np.arange(size)
