@@ -36,7 +36,7 @@ def simulated(
 
 def test_audit_scores_has_the_published_shape() -> None:
     rng = np.random.default_rng(0)
-    result = audit_scores(rng.normal(1, 1, 200), rng.normal(size=300), draws=100)
+    result = audit_scores(rng.normal(1, 1, 200), rng.normal(size=500), draws=100)
     entry = result.attacks["scores"]
     assert entry.tpr_at_fpr["0.001"] is None
     tree = json.loads(json.dumps(asdict(result), allow_nan=False))["attacks"]["scores"]
@@ -68,8 +68,8 @@ def test_a_planted_leak_is_found_by_every_attack() -> None:
 
 
 def test_shuffled_membership_contains_chance() -> None:
-    phi, member = simulated(8.0)
-    shuffled = Membership.of(member.mask[:, np.random.default_rng(5).permutation(120)])
+    phi, member = simulated(8.0, records=126)
+    shuffled = Membership.of(member.mask[:, np.random.default_rng(5).permutation(126)])
     for name, entry in audit_signals(phi, shuffled, draws=200).attacks.items():
         assert entry.auc.low < 0.5 < entry.auc.high, name
         rate, epsilon = entry.tpr_at_fpr["0.01"], entry.epsilon

@@ -17,6 +17,8 @@ from knowledge_recycling.membership.members import Membership
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+LARGEST = 1e12
+"""Of a signal: beyond it, float64 no longer tells apart what differs by a thousandth."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def as_signals(signals: ArrayLike, membership: Membership) -> Floats:
 
     Raises:
         KRError: another shape than the membership's, fewer than 3 pipelines, or signals that are
-            not finite.
+            not finite or too large.
     """
     phi = np.asarray(signals, dtype=np.float64)
     if phi.shape != membership.mask.shape:
@@ -51,6 +53,9 @@ def as_signals(signals: ArrayLike, membership: Membership) -> Floats:
         raise KRError(f"signals: {phi.shape[0]} pipelines are too few; run at least 3 (better 16)")
     if not np.isfinite(phi).all():
         raise KRError("signals: some are NaN or infinite; they must be finite numbers")
+    largest = float(np.abs(phi).max())
+    if largest > LARGEST:
+        raise KRError(f"signals: up to {largest:.0e} is too large for logit margins")
     return phi
 
 

@@ -7,6 +7,7 @@ at this power". Membership must be a random half of one pool (see `blind_baselin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from knowledge_recycling.attacks import lira, rmia, shrunken_t, student_t
 from knowledge_recycling.attacks.leave_pair_out import as_signals
+from knowledge_recycling.auditing import notes
 from knowledge_recycling.auditing.figures import Audit, Figures, Single
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.epsilon import epsilon_estimate
 from knowledge_recycling.statistics.estimate import Floats, as_scores, group_codes
-from knowledge_recycling.statistics.rates import auc_estimate, tpr_at_fpr_estimate
+from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS, auc_estimate, tpr_at_fpr_estimate
 from knowledge_recycling.statistics.two_way import Trials, pooled_estimates, rate_above
 
 FPRS = {"0.01": 0.01, "0.001": 0.001}
-LEAST_NONMEMBERS = 10_000
-"""Non-member trials from which the TPR at 0.1% FPR is given."""
 
 Attack = Callable[[Floats, Membership], Floats]
 ATTACKS: dict[str, Attack] = {
@@ -63,7 +63,7 @@ def audit_scores(
         seed: of the draws.
 
     Returns:
-        The figures of the one attack; the TPR at 0.1% FPR is None under 10,000 non-members.
+        The figures of the one attack; a TPR is None under `LEAST_NONMEMBERS`.
 
     Raises:
         KRError: as `statistics.auc_estimate`.
@@ -75,6 +75,7 @@ def audit_scores(
     """
     sides = [as_scores(member_scores, "member_scores")]
     sides.append(as_scores(nonmember_scores, "nonmember_scores"))
+    given = member_groups, nonmember_groups
     options: dict[str, Any] = {
         "member_groups": member_groups,
         "nonmember_groups": nonmember_groups,
@@ -99,7 +100,16 @@ def audit_scores(
             seed=seed,
         ),
     )
-    return Audit({name: found})
+    attacks = {name: found}
+    units = min(
+        np.unique(code).size
+        for code in (
+            group_codes(member_groups, sides[0].size, "member_groups"),
+            group_codes(nonmember_groups, sides[1].size, "nonmember_groups"),
+        )
+    )
+    said = notes.of_figures(attacks, sides[1].size, units)
+    return Audit(attacks, notes=notes.joined(said, notes.of_both_sides(*given)))
 
 
 def audit_signals(
@@ -129,7 +139,9 @@ def audit_signals(
         KRError: shapes or values that do not fit, or an unknown attack.
     """
     scores = signal_scores(signals, membership, attacks=attacks)
-    return audit_pooled(scores, membership, delta=delta, draws=draws, seed=seed)
+    found = audit_pooled(scores, membership, delta=delta, draws=draws, seed=seed)
+    said = notes.of_signals(np.asarray(signals, dtype=np.float64))
+    return replace(found, notes=notes.joined(said, found.notes))
 
 
 def audit_pooled(
@@ -147,14 +159,18 @@ def audit_pooled(
     """
     options: dict[str, Any] = {"delta": delta, "draws": draws, "seed": seed}
     records = {name: _pooled(values, membership, **options) for name, values in scores.items()}
+    said = notes.joined(
+        notes.of_membership(membership),
+        notes.of_figures(records, int((~membership.mask).sum()), membership.units),
+    )
     if membership.groups is None:
-        return Audit(records)
+        return Audit(records, notes=said)
     whole = membership.of_patients()
     patients = {
         name: _pooled(group_means(values, membership.groups), whole, **options)
         for name, values in scores.items()
     }
-    return Audit(records, patients)
+    return Audit(records, patients, said)
 
 
 def signal_scores(
@@ -238,7 +254,7 @@ def _pooled(
 
 
 def _enough(nonmembers: int, fpr: float) -> bool:
-    return fpr > 0.001 or nonmembers >= LEAST_NONMEMBERS
+    return nonmembers >= LEAST_NONMEMBERS[fpr]
 
 
 def _joined(

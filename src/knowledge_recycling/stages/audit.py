@@ -31,7 +31,12 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
 from knowledge_recycling.results import AuditResult, ShadowAudit
-from knowledge_recycling.statistics.rates import auc_estimate, roc_curve, tpr_at_fpr_estimate
+from knowledge_recycling.statistics.rates import (
+    LEAST_NONMEMBERS,
+    auc_estimate,
+    roc_curve,
+    tpr_at_fpr_estimate,
+)
 from knowledge_recycling.storage.files import read_json, write_json, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.training.runtime import Runtime
@@ -189,7 +194,8 @@ def _figures(
         "seed": config.seed,
     }
     auc = auc_estimate(inside, outside, **options)
-    tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **options)
+    enough = len(outside) >= LEAST_NONMEMBERS[0.01]
+    tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **options) if enough else None
     return Figures(
         auc=auc,
         tpr_at_fpr={"0.01": tpr},
