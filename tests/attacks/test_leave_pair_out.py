@@ -274,6 +274,65 @@ def test_with_the_complement_among_the_shadows_the_null_falls_below_chance(name:
     assert 0.475 < unfair.mean() < 0.495
 
 
+def balanced(rng: np.random.Generator, pipelines: int, records: int) -> np.ndarray:
+    """Each record in exactly half of the pipelines, which are no pairs: LiRA's own design."""
+    return rng.random((pipelines, records)).argsort(axis=0) < pipelines // 2
+
+
+def coins(rng: np.random.Generator, pipelines: int, records: int) -> np.ndarray:
+    """An independent coin for each record and pipeline, heads with probability 0.4."""
+    return rng.random((pipelines, records)) < 0.4
+
+
+@pytest.mark.parametrize("design", [balanced, coins])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_designs_without_pairs_are_fair(name: str, design: Callable[..., np.ndarray]) -> None:
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        member = of(design(rng, 8, 300))
+        assert (member.pairs == -1).all()
+        phi = rng.gamma(4, 0.25, 300) * rng.normal(size=(8, 300)) + 2 * rng.normal(size=300)
+        scores = ATTACKS[name](phi, member)
+        found.append(auc(scores[member.mask], scores[~member.mask]))
+    assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found, ddof=1) / 40**0.5)
+
+
+def test_a_balanced_design_falls_below_chance_with_all_shadows() -> None:
+    """As LiRA is published: the count of a record's IN shadows betrays the target."""
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        member = balanced(rng, 8, 300)
+        phi = rng.normal(size=(8, 300))
+        half = np.arange(8) ^ 1  # wrong pairs: one shadow is left out blindly
+        scores = lira.online(phi, Membership(member, half))
+        found.append(auc(scores[member], scores[~member]))
+    assert np.mean(found) < 0.49
+
+
+def test_a_leak_is_found_without_pairs() -> None:
+    rng = np.random.default_rng(0)
+    member = balanced(rng, 16, 300)
+    scores = lira.online(rng.normal(size=(16, 300)) + 2 * member, of(member))
+    assert auc(scores[member], scores[~member]) > 0.85
+
+
+@pytest.mark.parametrize("design", [balanced, coins])
+def test_even_shadows_are_even_and_do_not_tell_the_target(
+    design: Callable[..., np.ndarray],
+) -> None:
+    member = of(design(np.random.default_rng(0), 9, 200))
+    counts = []
+    for k in range(9):
+        kept = member.even_shadows(k)
+        assert not kept[k].any()
+        inside, outside = (kept & member.mask).sum(axis=0), (kept & ~member.mask).sum(axis=0)
+        assert (inside == outside).all()
+        counts.append(inside)
+    assert (np.ptp(counts, axis=0) == 0).all()
+
+
 def null_aucs(name: str, keep_the_pair: bool) -> list[float]:
     found = []
     for seed in range(12):

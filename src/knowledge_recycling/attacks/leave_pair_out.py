@@ -2,7 +2,8 @@
 
 K pipelines run on halves of one pool, in complementary pairs. With the complement kept, how
 many IN shadows a record has depends on the target's own membership, and an attack on a pipeline
-that leaks nothing falls below AUC 0.5. So the pair is left out.
+that leaks nothing falls below AUC 0.5. So the pair is left out. Of pipelines without a complement,
+as many IN as OUT shadows are kept (`Membership.even_shadows`).
 """
 
 from __future__ import annotations
@@ -69,7 +70,10 @@ def leave_pair_out(values: Floats, membership: Membership) -> Floats:
     shadow = 1.0 - np.eye(len(pairs))
     paired = np.flatnonzero(pairs >= 0)
     shadow[paired, pairs[paired]] = 0.0
-    return np.asarray(shadow @ values)
+    total = np.asarray(shadow @ values)
+    for k in membership.lone:
+        total[k] = np.where(membership.even_shadows(k), values, 0.0).sum(axis=0)
+    return total
 
 
 def moments(signals: Floats, chosen: Bools, membership: Membership) -> Moments:

@@ -34,7 +34,7 @@ def online(
 
     Returns:
         (K, N) scores in [0, 1) of each pipeline as the target, higher means member. A record
-        without an IN or OUT shadow has r = 1.
+        without an IN or OUT shadow has the median r.
 
     Raises:
         KRError: shapes or values that do not fit.
@@ -42,7 +42,7 @@ def online(
     phi, member = as_signals(signals, membership), membership.mask
     p = np.maximum(probability(phi), _TINY)
     inside, outside = _mean(p, member, membership), _mean(p, ~member, membership)
-    return _dominated(p / np.where(np.isnan(inside + outside), p, (inside + outside) / 2), gamma)
+    return _dominated(p / ((inside + outside) / 2), gamma)
 
 
 def offline(
@@ -71,7 +71,7 @@ def offline(
     phi = as_signals(signals, membership)
     p = np.maximum(probability(phi), _TINY)
     outside = _mean(p, ~membership.mask, membership)
-    return _dominated(p / np.where(np.isnan(outside), p, ((1 + a) * outside + 1 - a) / 2), gamma)
+    return _dominated(p / (((1 + a) * outside + 1 - a) / 2), gamma)
 
 
 def _mean(p: Floats, chosen: NDArray[np.bool_], membership: Membership) -> Floats:
@@ -86,5 +86,8 @@ def _dominated(ratio: Floats, gamma: float) -> Floats:
     """Share of each row's r(z) that are below r(x) / gamma: looked up, never n x m."""
     if not gamma > 0:
         raise KRError(f"gamma: {gamma} is not above 0")
+    # Undecided, not r = 1: offline, most r lie below 1, and a record would stand out by its lack.
+    median = np.nanmedian(ratio, axis=1, keepdims=True) if np.isnan(ratio).any() else ratio
+    ratio = np.where(np.isnan(ratio), np.nan_to_num(median, nan=1.0), ratio)
     rows = [np.searchsorted(np.sort(row), row / gamma, side="left") for row in ratio]
     return np.stack(rows) / ratio.shape[1]

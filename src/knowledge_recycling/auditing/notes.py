@@ -50,7 +50,8 @@ def of_membership(membership: Membership) -> list[str]:
     if lone:
         notes.append(
             f"{lone} of {membership.pipelines} pipelines have no complement (the pipeline that "
-            "trained on the other records)"
+            "trained on the other records); with several such, as many IN as OUT shadows of each "
+            "record are used for them, whatever the target trained on"
         )
     if fixed:
         notes.append(

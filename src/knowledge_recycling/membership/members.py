@@ -86,6 +86,30 @@ class Membership:
         """Pipelines without those that are only the complement of an earlier one."""
         return np.flatnonzero((self.pairs < 0) | (np.arange(self.pipelines) < self.pairs))
 
+    @cached_property
+    def lone(self) -> Indices:
+        """Pipelines without complement, where there are several; the rest of one is all pairs."""
+        alone = np.flatnonzero(self.pairs < 0)
+        return alone if alone.size > 1 else alone[:0]
+
+    def even_shadows(self, k: int) -> Bools:
+        """(K, N): of each record as many IN as OUT shadows, whatever the target's membership.
+
+        Where S of K pipelines trained on a record, a target that did has S - 1 IN shadows, and one
+        that did not has S: in designs with a fixed S the count tells the target's membership, and
+        the null falls below 0.5. So min(S, K - S) - 1 of each side are kept, the next in order
+        after the target, which is the same number for all targets of the record.
+        """
+        size = self.pipelines
+        inside = self.mask.sum(axis=0)
+        kept = np.minimum(inside, size - inside) - 1
+        order = (k + 1 + np.arange(size - 1)) % size
+        others = self.mask[order]
+        number = np.where(others, others.cumsum(axis=0), (~others).cumsum(axis=0))
+        shadows = np.zeros_like(self.mask)
+        shadows[order] = number <= kept
+        return shadows
+
     def select(self, records: Bools, groups: ArrayLike | None = None) -> Membership:
         """Some records (N,) bool, of the same pairs; `groups` are those records' patients."""
         mask = self.mask[:, records]
