@@ -36,7 +36,7 @@ from knowledge_recycling.statistics.bootstrap import (
     to_estimate,
     tpr_of_counts,
 )
-from knowledge_recycling.statistics.estimate import Estimate, Floats
+from knowledge_recycling.statistics.estimate import ALPHA, Estimate, Floats
 
 Bools = NDArray[np.bool_]
 Statistic = Callable[[Floats, Floats], Floats]
@@ -116,7 +116,7 @@ def pooled_estimates(
     return estimates[0], dict(zip(fprs, estimates[1:], strict=True))
 
 
-def rate_above(trials: Trials, threshold: float, members: bool) -> Estimate:
+def rate_above(trials: Trials, threshold: float, members: bool, alpha: float = ALPHA) -> Estimate:
     """Share of the members' (or non-members') scores at or above a threshold fixed beforehand.
 
     The interval is Clopper-Pearson's at the effective number of trials: the number of
@@ -131,7 +131,7 @@ def rate_above(trials: Trials, threshold: float, members: bool) -> Estimate:
         effective = min(float(n), rate * (1 - rate) / variance)
     else:
         effective = float(np.unique(trials.cluster[side.any(axis=0)]).size)
-    interval = clopper_pearson(rate * effective, effective)
+    interval = clopper_pearson(rate * effective, effective, alpha)
     return Estimate(rate, interval.low, interval.high)
 
 
