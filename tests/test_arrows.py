@@ -44,7 +44,14 @@ FOLDERS = {
     "synthesis",
     "training",
 }
-NUMPY_ONLY = ("attacks", "auditing", "privacy", "statistics", "membership.halves")
+NUMPY_ONLY = (
+    "attacks",
+    "auditing",
+    "privacy",
+    "statistics",
+    "membership.halves",
+    "membership.members",
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -268,11 +268,27 @@ def test_the_report_is_named_whole(
     assert capsys.readouterr().out == f"Report: {tmp_path}/run[red]\\n/report/report.html\n"
 
 
-def test_a_gate_is_for_runs(
+def test_a_gate_is_obeyed_for_scores_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    arguments = ("audit", "--scores", tmp_path / "s.npz", "--fail-above", "auc=0.5")
-    assert "--fail-above is for runs" in refused(monkeypatch, capsys, *arguments)
+    rng = np.random.default_rng(0)
+    sides = {"member_scores": rng.normal(3, 1, 2000), "nonmember_scores": rng.normal(size=2000)}
+    arguments = ("audit", "--scores", npz(tmp_path / "leak.npz", **sides), "--fail-above")
+    assert kr(monkeypatch, *arguments, "tpr@1%=0.03") == 3
+    assert "release gate shut: " in capsys.readouterr().err
+    assert kr(monkeypatch, *arguments, "tpr@1%=0.9") == 0
+    assert "leak.npz" in capsys.readouterr().out
+    assert "needs 10,000 non-member trials" in refused(
+        monkeypatch, capsys, *arguments, "tpr@0.1%=0.03"
+    )
+
+
+@pytest.mark.parametrize("what", [("--scores", "none.npz"), ("none",)])
+def test_a_gate_that_cannot_be_read_is_refused_before_any_work(
+    what: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("audit", *what, "--fail-above", "nonsense")
+    assert "nonsense: not a gate; expected" in refused(monkeypatch, capsys, *arguments)
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,10 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     fail_above: Annotated[
         str | None,
-        typer.Option(help='Exit with 3 if the Student\'s lower bound is above: "tpr@1%=0.03".'),
+        typer.Option(
+            help="Exit with 3 if the lower bound (of a run: the Student's) is above: "
+            '"tpr@1%=0.03".'
+        ),
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:
@@ -235,22 +238,29 @@ def audit(
 
     if (run is None) == (scores is None):
         raise KRError("give either a run directory or --scores FILE.npz")
+    if fail_above:
+        gate.parse(fail_above)  # before the long part
+    shut = False
     if scores is not None:
-        if fail_above:
-            raise KRError("--fail-above is for runs: a file of scores has no Student")
         figures = audit_file(scores)
         tree, attacks = asdict(figures), {scores.name: figures.attacks}
+        notes = [f"{scores.name}: {note}" for note in figures.notes]
+        shut = bool(fail_above) and gate.scores_exceed(figures, fail_above or "")
     else:
         assert run is not None
         result = kr.audit(run, trust_code=trust_code)
         tree = result.tree()
         attacks = {channel: target.attacks for channel, target in result.targets.items()}
+        notes = [f"{name}: {n}" for name, target in result.targets.items() for n in target.notes]
+        shut = bool(fail_above) and gate.exceeds(result.targets, fail_above or "")
     if as_json:
         typer.echo(json.dumps(tree, indent=1))
     else:
         _show_attacks(attacks)
-    if fail_above and gate.exceeds(result.targets, fail_above):
-        _complain(f"release gate shut: the Student is above {fail_above}")
+        for note in notes:
+            typer.echo(f"Note: {printable(note)}.")
+    if shut:
+        _complain(f"release gate shut: {'the Student' if run else scores} is above {fail_above}")
         raise typer.Exit(GATE_SHUT)
 
 

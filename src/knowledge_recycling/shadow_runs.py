@@ -202,7 +202,8 @@ def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, np
     pool = plan.pool()
     images = runtime.images(pool.images)
     labels, member = (
-        torch.from_numpy(array).to(runtime.device) for array in (pool.labels, plan.membership[k])
+        torch.from_numpy(array).to(runtime.device)
+        for array in (pool.labels, plan.membership.mask[k])
     )
     teacher = artefacts.classifier(shadow, "teacher", runtime)
     student = artefacts.classifier(shadow, LAST, runtime)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from scipy import stats
+from scipy.special import betainccinv, betaincinv
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.estimate import ALPHA, Estimate
@@ -42,8 +43,9 @@ def clopper_pearson(successes: float, trials: float, alpha: float = ALPHA) -> Es
             f"{successes} successes in {trials} trials: expected 0 <= successes <= trials"
         )
     failures = trials - successes
-    low = stats.beta.ppf(alpha / 2, successes, failures + 1) if successes > 0 else 0.0
-    high = stats.beta.isf(alpha / 2, successes + 1, failures) if failures > 0 else 1.0
+    # Quantiles of the beta distribution, without what `stats.beta` does around them.
+    low = betaincinv(successes, failures + 1, alpha / 2) if successes > 0 else 0.0
+    high = betainccinv(successes + 1, failures, alpha / 2) if failures > 0 else 1.0
     return Estimate(successes / trials, float(low), float(high))
 
 
