@@ -95,8 +95,8 @@ class Validation(Record):
     """Figures of a classifier on validation."""
 
     accuracy: float
-    auc: float
-    """Macro one-vs-rest."""
+    auc: float | None
+    """Macro one-vs-rest; None where the split holds one class only."""
     balanced_accuracy: float
     f1_macro: float
     ece: float
@@ -155,7 +155,8 @@ class Look(Record):
 
     accuracy: float
     """The validation CAS."""
-    auc: float
+    auc: float | None = None
+    """None where validation holds one class only."""
     loss: float
     """Cross-entropy in nats."""
 

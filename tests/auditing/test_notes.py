@@ -125,11 +125,13 @@ SIDES = normal(0, 20), normal(0, 20, 1)
             "^groups: 2 of 4 are NaN, None or empty",
         ),
         (
-            lambda: audit_signals(1e200 * normal(0, 400).reshape(8, 50), of(halves(8, 50))),
+            lambda: audit_signals(
+                1e200 * normal(0, 400).reshape(8, 50), Membership.of(halves(8, 50))
+            ),
             r"^signals: up to \de\+200 is too large for logit margins$",
         ),
         (
-            lambda: audit_signals(np.ones((50, 8)), of(halves(8, 50))),
+            lambda: audit_signals(np.ones((50, 8)), Membership.of(halves(8, 50))),
             r"^signals and membership: expected two arrays of one shape \(pipelines, records\)",
         ),
     ],
@@ -137,6 +139,3 @@ SIDES = normal(0, 20), normal(0, 20, 1)
 def test_what_is_refused_is_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(KRError, match=message):
         call()
-
-
-of = Membership.of

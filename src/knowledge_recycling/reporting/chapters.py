@@ -24,7 +24,7 @@ from knowledge_recycling.reporting.document import (
 )
 from knowledge_recycling.reporting.fidelity import fidelity
 from knowledge_recycling.reporting.formats import count, decimal, difference, finite, percent
-from knowledge_recycling.reporting.front import forgotten
+from knowledge_recycling.reporting.front import LEAST_OF_A_CLASS, forgotten
 from knowledge_recycling.reporting.privacy import privacy
 from knowledge_recycling.reporting.provenance import making
 from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
@@ -274,8 +274,16 @@ def classes(run: RunResults, show_real: bool) -> Chapter:
     caption = "Recall on test: the share of a class's images that are recognised."
     pictures = [_confusion(found, run.class_names, who) for who, found in _both(result)]
     words = "Confusion in percent of each true class; a row adds up to 100."
-    blocks: list[Block] = [Table(caption, head, rows), Text(words), Gallery(pictures)]
+    smallest = min(map(sum, result.teacher.confusion))
+    few = [Text(FEW)] if smallest < LEAST_OF_A_CLASS else []
+    blocks: list[Block] = [Table(caption, head, rows), *few, Text(words), Gallery(pictures)]
     return Chapter("classes", "Class by class", blocks)
+
+
+FEW = (
+    f"Classes marked as few have under {LEAST_OF_A_CLASS} test images: their recall is known to no "
+    "better than about 20 points either way, and a difference to less."
+)
 
 
 def _recall_row(run: RunResults, result: EvaluationResult, index: int, lost: bool) -> list[Cell]:
@@ -283,8 +291,13 @@ def _recall_row(run: RunResults, result: EvaluationResult, index: int, lost: boo
     apart = difference(student, teacher, scale=100, digits=1)
     total = sum(result.teacher.confusion[index])
     return [
+<<<<<<< .merge_file_bpjolO
         class_cell(index, run.class_names[index]),
         Cell(count(total)),
+=======
+        Cell(run.class_names[index], f"class {index}"),
+        Cell(count(total), "few" if total < LEAST_OF_A_CLASS else ""),
+>>>>>>> .merge_file_QsYZBM
         Cell(percent(teacher), share=finite(teacher)),
         Cell(percent(student), share=finite(student)),
         Cell(apart, "forgotten" if lost else "", tone="bad" if lost else ""),
