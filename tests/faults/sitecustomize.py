@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 if fault := os.environ.get("KR_FAULT"):
-    import drive
+    from tests.faults import drive
 
     who, at, moment, folder = fault.split(":", 3)
     in_worker = "--multiprocessing-fork" in sys.orig_argv

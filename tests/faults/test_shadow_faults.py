@@ -26,8 +26,8 @@ TRIED = FAULTS if POINTS == "0" else FAULTS[:2]
 
 
 def shadows(run: Path, fault: str = "") -> subprocess.CompletedProcess[str]:
-    here = str(Path(drive_shadows.__file__).parent)
-    paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+    here = Path(drive_shadows.__file__).parent
+    paths = [str(here), str(here.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "KR_FAULT": fault}
     return subprocess.run(
         [sys.executable, drive_shadows.__file__, run],
