@@ -11,8 +11,6 @@ import difflib
 import html
 import numbers
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -551,9 +549,9 @@ def _check_kept(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _holds(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
     try:
-        with np.load(path, allow_pickle=False) as there:
-            return set(there.files) == set(arrays) and all(
-                np.array_equal(there[name], arrays[name]) for name in arrays
-            )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        there = read_npz(path)
+    except KRError:
         return False
+    return set(there) == set(arrays) and all(
+        np.array_equal(there[name], arrays[name]) for name in arrays
+    )
