@@ -170,7 +170,7 @@ def test_every_stage_has_its_command_and_its_help(
     assert kr(monkeypatch, "--help") == 0
     listed = re.findall(r"^  (\w+) +(\S.*)$", capsys.readouterr().out, re.MULTILINE)
     helps = {name: words for name, words in listed if name != "Knowledge"}
-    assert set(helps) == {"run", "shadows", "verify", "doctor", "schema", *pipeline.NAMES}
+    assert set(helps) == {"run", "shadows", "budget", "verify", "doctor", "schema", *pipeline.NAMES}
     assert not [words for words in helps.values() if words.endswith("...")], "cut short"
     for name in set(pipeline.NAMES) - {"audit"}:
         assert helps[name] == f"Runs the stage `{name}` of a run made by `kr run`."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from torch import nn
 
@@ -27,6 +27,8 @@ class Spec(TypedDict):
     size: int
     width: int
     blocks: tuple[int, ...] | list[int]
+    symmetry: NotRequired[str]
+    block: NotRequired[int]
 
 
 def build(

@@ -291,13 +291,8 @@ def _recall_row(run: RunResults, result: EvaluationResult, index: int, lost: boo
     apart = difference(student, teacher, scale=100, digits=1)
     total = sum(result.teacher.confusion[index])
     return [
-<<<<<<< .merge_file_bpjolO
         class_cell(index, run.class_names[index]),
-        Cell(count(total)),
-=======
-        Cell(run.class_names[index], f"class {index}"),
         Cell(count(total), "few" if total < LEAST_OF_A_CLASS else ""),
->>>>>>> .merge_file_QsYZBM
         Cell(percent(teacher), share=finite(teacher)),
         Cell(percent(student), share=finite(student)),
         Cell(apart, "forgotten" if lost else "", tone="bad" if lost else ""),

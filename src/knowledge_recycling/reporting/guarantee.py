@@ -32,7 +32,7 @@ def band(run: RunResults) -> Band | None:
             "No formal guarantee.",
             (
                 "The audit below finds lower bounds on what leaks; nothing here bounds it from "
-                "above. A private run does: kr run DATA -o RUN --epsilon 3.",
+                "above. A run with an epsilon does: kr run DATA -o RUN --epsilon 3.",
             ),
             formal=False,
         )

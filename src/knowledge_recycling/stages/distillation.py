@@ -8,7 +8,6 @@ as a private Teacher has the closed form of `linear_student` instead.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -73,7 +72,7 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
 
 
 def _linear(
-    config: Config, run_dir: RunDir, source: Source, spec: dict[str, Any]
+    config: Config, run_dir: RunDir, source: Source, spec: classifiers.Spec
 ) -> DistillationResult:
     """S on the Teacher's features, in closed form."""
     folder = run_dir.stage("distillation")

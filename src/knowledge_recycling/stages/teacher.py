@@ -110,7 +110,7 @@ def _private(config: Config, run_dir: RunDir) -> TeacherResult:
             symmetry=symmetry,
             noise=noise.gaussian,
         )
-        spec = {
+        spec: classifiers.Spec = {
             "network": "features",
             "channels": record.channels,
             "classes": classes,
