@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import common
+from benchmarks import common, utility
 from knowledge_recycling import data, guarantee
 from knowledge_recycling.classifiers import linear_head, metrics, private
 from knowledge_recycling.config import Config
@@ -63,6 +63,8 @@ def main() -> None:
         for name in arguments.sets:
             one_set(arguments.data, name, arguments.seeds, code)
     write_bytes(TABLE, f"# Private runs\n\n{table()}".encode())
+    page = common.README.read_text(encoding="utf-8")
+    write_bytes(common.README, common.quoted(page, "private", short_table()).encode())
     sys.stdout.write(table())
 
 
@@ -201,10 +203,7 @@ def _figures(logits: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 def table() -> str:
     """Accuracy / AUC / balanced accuracy on test by set and epsilon, means over the seeds."""
-    found: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
-    for path in sorted(RESULTS.glob("*.json")):
-        result = read_json(path)
-        found.setdefault((result["dataset"], result["epsilon"]), []).append(result)
+    found = _found()
     names = sorted({name for name, _ in found})
     head = "| set (train images, unit) | epsilon | seeds | Teacher | AUC | balanced | Student |"
     lines = [head, "|---|---|---|---|---|---|---|"]
@@ -213,6 +212,35 @@ def table() -> str:
             if results := found.get((name, epsilon)):
                 lines.append(_row(name, epsilon, results))
     return "\n".join(lines) + "\n"
+
+
+def _found() -> dict[tuple[str, float | None], list[dict[str, Any]]]:
+    found: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        result = read_json(path)
+        found.setdefault((result["dataset"], result["epsilon"]), []).append(result)
+    return found
+
+
+def short_table() -> str:
+    """README's table: accuracy (balanced accuracy) of the private Teacher, beside the ordinary."""
+    found, ordinary = _found(), common.by_set(utility.RESULTS)
+    lines = ["| set, unit | epsilon 1 | 3 | 8 | `fast`, no guarantee |", "|---|---|---|---|---|"]
+    for name in sorted({name for name, _ in found}):
+        cells = [_short(found.get((name, epsilon), []), "teacher") for epsilon in (1.0, 3.0, 8.0)]
+        unit = next(runs[0]["unit"] for (of, _), runs in found.items() if of == name)
+        cells.append(_short(ordinary.get((name, "fast"), []), "teacher"))
+        lines.append(f"| {name}, {unit} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(runs: list[dict[str, Any]], role: str) -> str:
+    if not runs:
+        return "not measured"
+    accuracy, balanced = (
+        100 * np.mean([run[role][key] for run in runs]) for key in ("accuracy", "balanced_accuracy")
+    )
+    return f"{accuracy:.1f}% ({balanced:.1f})"
 
 
 def _row(name: str, epsilon: float | None, results: list[dict[str, Any]]) -> str:

@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 
 import knowledge_recycling as kr
-from benchmarks import ablation, common, coverage, privacy, utility
+from benchmarks import ablation, common, coverage, privacy, private, utility
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.synthesis.parameters import Parameters
 
-TABLES: dict[str, Any] = {"utility": utility, "privacy": privacy, "ablation": ablation}
+TABLES: dict[str, Any] = {
+    "utility": utility,
+    "privacy": privacy,
+    "private": private,
+    "ablation": ablation,
+}
 
 
-@pytest.mark.parametrize("name", ["utility", "privacy"])
+@pytest.mark.parametrize("name", ["utility", "privacy", "private"])
 def test_readme_quotes_the_result_files(name: str) -> None:
     page = common.README.read_text(encoding="utf-8")
     assert common.quoted(page, name, TABLES[name].short_table()) == page
