@@ -27,8 +27,8 @@ from knowledge_recycling.statistics.estimate import Estimate as Estimate
 
 LEAST_NONMEMBERS = {0.01: 500, 0.001: 10_000}
 """Non-members from which the TPR at an FPR is given. Without a leak, the interval of
-the TPR at 1% FPR holds 0.01 in 38% of audits with 20 non-members, 83% with 100, 94% with 300 and 97%
-with 500 (benchmarks/audit_limits.py); with a leak, 93% with 500 and 89% with 300."""
+the TPR at 1% FPR holds 0.01 in 38% of audits with 20 non-members, 83% with 100, 94% with 300 and
+97% with 500 (benchmarks/audit_limits.py)."""
 
 
 def auc(member_scores: ArrayLike, nonmember_scores: ArrayLike) -> float:
