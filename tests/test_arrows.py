@@ -165,7 +165,10 @@ def test_what_must_not_use_torch_does_not_reach_it(module: str) -> None:
         assert "torch" not in {n.split(".")[0] for n in imports(file)}, name
 
 
-@pytest.mark.parametrize("module", ["knowledge_recycling", "knowledge_recycling.auditing"])
+@pytest.mark.parametrize(
+    "module",
+    ["knowledge_recycling", "knowledge_recycling.auditing", "knowledge_recycling.auditing.gate"],
+)
 def test_importing_the_auditor_loads_no_torch(module: str) -> None:
     heavy = {"torch", "sklearn", "matplotlib", "optuna", "typer", "rich"}
     code = f"import sys, {module}; print(*sorted({heavy!r} & set(sys.modules)))"

@@ -37,6 +37,8 @@ ATTACKS: dict[str, Attack] = {
     "rmia_offline": rmia.offline,
 }
 """Scores (K, N) of every pipeline as the target, from signals and membership."""
+PRIMARY = "shrunken_t"
+"""The attack that conclusions rest on, fixed beforehand: the one made for few shadows."""
 
 
 def audit_scores(

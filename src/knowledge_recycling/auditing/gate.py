@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from knowledge_recycling.auditing.auditor import PRIMARY
 from knowledge_recycling.auditing.figures import Audit, Figures, Target
-from knowledge_recycling.auditing.verdict import PRIMARY
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from knowledge_recycling.auditing import auditor
+from knowledge_recycling.auditing.auditor import PRIMARY as PRIMARY
 from knowledge_recycling.auditing.blind_baseline import blind_baseline
 from knowledge_recycling.auditing.figures import CanaryArm, Control, Copies, Figures, Power, Target
 from knowledge_recycling.membership.members import Membership
@@ -20,9 +21,6 @@ from knowledge_recycling.statistics.binomial import power_statement
 from knowledge_recycling.statistics.epsilon import one_run_epsilon
 from knowledge_recycling.statistics.rates import mean_interval, roc_curve
 from knowledge_recycling.statistics.two_way import pooled_estimates
-
-PRIMARY = "shrunken_t"
-"""The attack that conclusions rest on, fixed beforehand: the one made for few shadows."""
 
 LABEL_VARIANTS = ("hard_labels", "tempered_labels", "rounded_labels")
 """The same synthetic images, labelled otherwise: the ablation of `soft_labels`."""

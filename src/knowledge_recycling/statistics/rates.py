@@ -26,9 +26,9 @@ from knowledge_recycling.statistics.estimate import ALPHA, Floats, as_scores, gr
 from knowledge_recycling.statistics.estimate import Estimate as Estimate
 
 LEAST_NONMEMBERS = {0.01: 500, 0.001: 10_000}
-"""Non-members from which the TPR at an FPR is given. In 500 simulations of 500 members, 95%
-intervals of the TPR at 1% FPR held the truth in 38% with 20 non-members, 82% with 100, 94% with
-300, 96% with 500 and 97% with 1,000; with a leak in 26, 74, 89, 93 and 96%."""
+"""Non-members from which the TPR at an FPR is given. Without a leak, the interval of
+the TPR at 1% FPR holds 0.01 in 38% of audits with 20 non-members, 83% with 100, 94% with 300 and
+97% with 500 (benchmarks/audit_limits.py)."""
 
 
 def auc(member_scores: ArrayLike, nonmember_scores: ArrayLike) -> float:
