@@ -20,6 +20,7 @@ from benchmarks import common
 from knowledge_recycling.auditing.auditor import ATTACKS, signal_scores
 from knowledge_recycling.auditing.verdict import PRIMARY
 from knowledge_recycling.membership.halves import complementary_halves
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.estimate import Estimate
 from knowledge_recycling.statistics.rates import (
     auc_estimate,
@@ -71,11 +72,12 @@ def shadows(leak: float, statistic: str) -> Simulation:
 
     def simulate(rng: np.random.Generator) -> Estimate:
         labels = np.zeros(RECORDS, dtype=np.int64)
-        membership = complementary_halves(labels, None, PIPELINES, int(rng.integers(2**31)))
+        halves = complementary_halves(labels, None, PIPELINES, int(rng.integers(2**31)))
+        membership = Membership.of(halves)
         spread = np.exp(rng.normal(0, 0.4, RECORDS))
         shift = leak * rng.gamma(1.0, 1.0, RECORDS)
-        noise = spread * rng.normal(size=membership.shape)
-        phi = rng.normal(0, 3, RECORDS) + shift * membership + noise
+        noise = spread * rng.normal(size=halves.shape)
+        phi = rng.normal(0, 3, RECORDS) + shift * halves + noise
         scores = signal_scores(phi, membership, attacks=(PRIMARY,))[PRIMARY]
         area, rates = pooled_estimates(scores, membership, fprs=(0.05,), draws=DRAWS)
         return area if statistic == "auc" else rates[0.05]
@@ -134,8 +136,8 @@ def covered(simulate: Simulation, truth: float | None, repeats: int) -> dict[str
 def large_audit(records: int = 50_000, models: int = 64) -> dict[str, Any]:
     """Seconds that each attack takes to score 50,000 records under 64 models."""
     rng = np.random.default_rng(0)
-    membership = complementary_halves(np.zeros(records, dtype=np.int64), None, models, 0)
-    phi = rng.normal(size=membership.shape) + membership
+    halves = complementary_halves(np.zeros(records, dtype=np.int64), None, models, 0)
+    membership, phi = Membership.of(halves), rng.normal(size=halves.shape) + halves
     seconds = {}
     for name in ATTACKS:
         begin = time.monotonic()

@@ -91,13 +91,14 @@ def one(run: kr.RunDir, name: str, words: str, target: Path, code: str) -> None:
         "parameters": generator.parameters,
         "commit": code,
     }
+    validation = run.result("teacher").validation
     write_json(
         target,
         {
             "dataset": name,
             "preset": config.preset,
             "seed": config.seed,
-            "teacher_validation": run.result("teacher").validation.tree(),
+            "teacher_validation": validation and validation.tree(),
             "variants": found["variants"],
             "probe_steps": STEPS,
             **common.origin(run, generator, f"python -m benchmarks.generators --sets {name}"),

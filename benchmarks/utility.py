@@ -3,8 +3,8 @@
     python -m benchmarks.utility --data DIR --sets breastmnist retinamnist --seeds 3
 
 DIR holds `<set>.npz` files. A run whose result file is there is left alone, and a run that was
-stopped goes on, so the same command can be given again until all is done. `--table` writes the
-tables that README.md and docs/results quote, from the result files alone.
+stopped goes on, so the same command can be given again until all is done. `--table` writes
+docs/results/utility.md and the short table of README.md, from the result files alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
                 one(arguments.data, name, arguments.preset, seed, arguments.runs, code)
     write_bytes(TABLE, f"# Utility\n\n{table()}".encode())
     page = common.README.read_text(encoding="utf-8")
-    write_bytes(common.README, common.quoted(page, "utility", table()).encode())
+    write_bytes(common.README, common.quoted(page, "utility", short_table()).encode())
     sys.stdout.write(table())
 
 
@@ -73,7 +73,7 @@ def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
         "student": {key: getattr(evaluation.student, key) for key in FIGURES},
         "cas_gap": asdict(evaluation.cas_gap),
         "test_images": evaluation.images,
-        "teacher_validation": teacher.validation.tree(),
+        "teacher_validation": teacher.validation and teacher.validation.tree(),
         "synthesis": asdict(run.result("tuning").parameters),
         "attacks": {
             role: {
@@ -110,6 +110,27 @@ def table() -> str:
     return head + "".join(rows)
 
 
+def short_table() -> str:
+    """README's table: test accuracy of the preset `fast`, and the CAS gap in points."""
+    found = {
+        name: runs
+        for (name, preset), runs in sorted(common.by_set(RESULTS).items())
+        if preset == "fast"
+    }
+    rows = [
+        f"| {name} | {_percent(runs, 'teacher')} | {_percent(runs, 'student')} "
+        f"| {common.signed(common.mean_gap(runs))} |\n"
+        for name, runs in found.items()
+    ]
+    gap = mean_interval([_mean(runs, "cas_gap", "value") for runs in found.values()])
+    head = "| set | Teacher | Student | CAS gap |\n|---|---|---|---|\n"
+    return f"{head}{''.join(rows)}| mean of {len(found)} sets | | | {common.signed(gap)} |\n"
+
+
+def _percent(runs: list[dict[str, Any]], role: str) -> str:
+    return f"{100 * _mean(runs, role, 'accuracy'):.1f}%"
+
+
 def _mean(runs: list[dict[str, Any]], of: str, figure: str) -> float:
     return float(np.mean([run[of][figure] for run in runs]))
 
@@ -119,8 +140,8 @@ def _row(name: str, preset: str, runs: list[dict[str, Any]]) -> str:
     published = f"{100 * baseline:.1f}%" if baseline else "n/a"
     return (
         f"| {name} | {preset} | {len(runs)} | {published} "
-        f"| {100 * _mean(runs, 'teacher', 'accuracy'):.1f}% / {_mean(runs, 'teacher', 'auc'):.3f} "
-        f"| {100 * _mean(runs, 'student', 'accuracy'):.1f}% / {_mean(runs, 'student', 'auc'):.3f} "
+        f"| {_percent(runs, 'teacher')} / {_mean(runs, 'teacher', 'auc'):.3f} "
+        f"| {_percent(runs, 'student')} / {_mean(runs, 'student', 'auc'):.3f} "
         f"| {common.signed(common.mean_gap(runs))} "
         f"| {np.median([run['seconds'] for run in runs]) / 60:.1f} "
         f"| {max(run['peak_memory_bytes'] for run in runs) / 2**30:.1f} GiB |\n"

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 import knowledge_recycling as kr
+from knowledge_recycling import features
 from tests.small_runs import CANARIES, COUNT, TINY
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the ledger of whoever runs it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def small_features(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Features scaled by few procedural images, in a second instead of twenty."""
+    monkeypatch.setattr(features, "PROCEDURAL", 150)
+    monkeypatch.setattr(features, "LARGEST", 120)
+    features._largest.cache_clear()
+    yield
+    features._largest.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,26 @@ def test_a_list_is_taken_as_a_tuple(tmp_path: Path, trained: list[str]) -> None:
     assert trained == ["teacher", "teacher"]
 
 
+def test_a_home_folder_is_meant_as_a_shell_means_it(
+    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert kr.run((IMAGES, LABELS), "~/run", until="teacher").path == tmp_path / "me" / "run"
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_fork_that_cannot_start_leaves_nothing(tmp_path: Path, trained: list[str]) -> None:
+    data, run = tmp_path / "set.npz", tmp_path / "run"
+    np.savez(data, images=IMAGES, labels=LABELS)
+    kr.run(data, run, until="teacher")
+    with pytest.raises(kr.KRError, match=r"sets.npz does not exist; did you mean .*set.npz"):
+        kr.run(tmp_path / "sets.npz", run, fork=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    forked = kr.run(data, run, fork=tmp_path / "new", seed=3, until="teacher")
+    assert forked.path == tmp_path / "new"
+
+
 def test_arrays_never_replace_those_of_a_run(tmp_path: Path, trained: list[str]) -> None:
     run = kr.run((IMAGES, LABELS), tmp_path / "run")
     kept = (run.path / "source.npz").read_bytes()

@@ -9,18 +9,25 @@ from typing import Any
 import pytest
 
 import knowledge_recycling as kr
-from benchmarks import ablation, common, coverage, privacy, utility
+from benchmarks import ablation, audit_limits, common, coverage, privacy, private, utility
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
+from knowledge_recycling.statistics.estimate import LEAST_UNITS
+from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS
 from knowledge_recycling.synthesis.parameters import Parameters
 
-TABLES: dict[str, Any] = {"utility": utility, "privacy": privacy, "ablation": ablation}
+TABLES: dict[str, Any] = {
+    "utility": utility,
+    "privacy": privacy,
+    "private": private,
+    "ablation": ablation,
+}
 
 
-@pytest.mark.parametrize("name", ["utility", "privacy"])
+@pytest.mark.parametrize("name", ["utility", "privacy", "private"])
 def test_readme_quotes_the_result_files(name: str) -> None:
     page = common.README.read_text(encoding="utf-8")
-    assert common.quoted(page, name, TABLES[name].table()) == page
+    assert common.quoted(page, name, TABLES[name].short_table()) == page
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -34,6 +41,19 @@ def test_simulated_coverage_lies_between_93_and_97_percent() -> None:
     for name, interval in found["intervals"].items():
         assert interval["repeats"] >= 1000, name
         assert 0.93 <= interval["coverage"] <= 0.97, name
+
+
+def test_the_auditors_limits_are_where_intervals_hold() -> None:
+    found = json.loads(audit_limits.RESULT.read_text())
+    assert found["tpr_at_1%_fpr_coverage_by_nonmembers"][str(LEAST_NONMEMBERS[0.01])] >= 0.95
+    patients = found["auc_coverage_by_patients"]
+    assert patients[str(LEAST_UNITS)] >= 0.85
+    assert all(share < 0.85 for n, share in patients.items() if int(n) < LEAST_UNITS)
+    null = found["lira_null_auc"]
+    assert null["all_shadows"]["mean"] < 0.48
+    assert abs(null["even_shadows"]["mean"] - 0.5) < 3 * null["even_shadows"]["standard_error"]
+    seeds = found["epsilon_of_20_seeds"]["51_splits"]
+    assert seeds["most"] - seeds["least"] < 0.15
 
 
 SMALL = (

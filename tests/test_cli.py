@@ -176,6 +176,7 @@ def test_every_stage_has_its_command_and_its_help(
         "shadows",
         "gate",
         "release",
+        "budget",
         "predict",
         "verify",
         "doctor",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from knowledge_recycling.api import (
         Run,
         audit,
+        budget,
         configuration,
         gate,
         load,
@@ -41,6 +42,7 @@ __all__ = [
     "RunDir",
     "audit",
     "audit_scores",
+    "budget",
     "configuration",
     "doctor",
     "gate",

@@ -11,8 +11,6 @@ import difflib
 import html
 import numbers
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from knowledge_recycling.auditing.gate import Formal, Gate
     from knowledge_recycling.auditing.limits import Limits
     from knowledge_recycling.bundle.predictor import Predictor
+    from knowledge_recycling.privacy.ledger import Entry
     from knowledge_recycling.results import AuditResult
 
 ARRAYS = ("images", "labels", "groups")
@@ -133,6 +132,11 @@ def run(
     workers: int = 1,
     reuse_choices: bool = False,
     device: str | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    unit: str | None = None,
+    symmetry: str | None = None,
+    budget: float | None = None,
     config: str | os.PathLike[str] | Config | None = None,
     fork: str | os.PathLike[str] | None = None,
     skip_broken: bool = False,
@@ -146,7 +150,7 @@ def run(
             groups): images (n, h, w) or (n, h, w, c), uint8 or float in 0..1. Arrays are kept in
             `out`/source.npz, so that the run can be resumed from the command line.
         out: run directory.
-        preset: `demo`, `fast` (default) or `paper`.
+        preset: `demo`, `fast` (default), `paper`, or `private` (default with an epsilon).
         seed: all randomness comes from it; 0 by default.
         until: last stage to run.
         settings: `stage.field=value` strings.
@@ -156,6 +160,12 @@ def run(
         workers: shadows at a time; they share the threads.
         reuse_choices: shadows take over the run's snapshot and synthesis parameters.
         device: `auto` (default), `cpu`, `cuda` or `cuda:N`.
+        epsilon: of differential privacy for all that the run makes, see docs/private.md; None: an
+            ordinary run, without a formal guarantee.
+        delta: probability with which epsilon may fail; 1e-5 by default.
+        unit: whom epsilon is for, `image` or `patient`; a patient where patients are known.
+        symmetry: changes that mean nothing in the images: `none` (default), `flip` or `square`.
+        budget: largest epsilon of all private runs on these data together.
         config: YAML file as in a run directory, or a `Config`, of which the set fields count.
         fork: new directory that takes over what stays valid of the run `out`.
         skip_broken: leave out images that cannot be decoded.
@@ -189,6 +199,11 @@ def run(
         seed=seed,
         settings=settings,
         device=device,
+        epsilon=epsilon,
+        delta=delta,
+        unit=unit,
+        symmetry=symmetry,
+        budget=budget,
         config=config,
         skip_broken=skip_broken,
         show_real=show_real,
@@ -196,9 +211,12 @@ def run(
     arrays = _arrays(data, resolved.data.range)
     if arrays:
         _check_kept(folder, arrays)
-    if fork is not None:
-        open_run(folder).fork(target)
     run_dir = Run(target, trust_code=trust_code, networks=_named_networks(resolved, settings))
+    if fork is not None:
+        finished = open_run(folder)
+        if not arrays:
+            pipeline.check(resolved, run_dir)  # else a typo would leave a copy of the run
+        finished.fork(target)
     if arrays and not (target / KEPT).exists():
         _keep(run_dir, arrays, resolved)
     if shadows:
@@ -222,6 +240,11 @@ def configuration(
     seed: int | None = None,
     settings: Sequence[str] = (),
     device: str | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    unit: str | None = None,
+    symmetry: str | None = None,
+    budget: float | None = None,
     config: str | os.PathLike[str] | Config | None = None,
     skip_broken: bool = False,
     show_real: bool = False,
@@ -244,6 +267,14 @@ def configuration(
     for setting in settings:
         _check_text("settings", setting)
     flags = list(settings)
+    asked = dict(epsilon=epsilon, delta=delta, unit=unit, symmetry=symmetry, budget=budget)
+    for name, value in asked.items():
+        if value is not None:
+            if not isinstance(value, str | int | float):
+                raise KRError(f"{name}: expected a number or a word, found {_shown(value)}")
+            flags += [f"privacy.{name}={value}"]
+    if epsilon is not None and preset is None and config is None:
+        preset = "private"
     if device is not None:
         _check_text("device", device)
         flags += [f"runtime.device={device}"]
@@ -324,6 +355,29 @@ def report(run: AnyRun) -> Path:
 
 
 @_foreseen()
+def budget(data: str | os.PathLike[str], *, settings: Sequence[str] = ()) -> list[Entry]:
+    """What private runs have released of a data set so far, by this user's ledger.
+
+    Args:
+        data: as given to `run`.
+        settings: those of `data.`, which say what the data are.
+
+    Returns:
+        An entry for each release, oldest first; `privacy.ledger.total` adds up their mu.
+
+    Raises:
+        KRError: the data or the ledger cannot be read.
+    """
+    from knowledge_recycling import data as sources
+    from knowledge_recycling.privacy import ledger
+
+    config = configuration(data, settings=settings)
+    source = sources.open_source(config.data)
+    record = sources.describe(source, config.data, config.seed)
+    return ledger.entries([ledger.state_folder()], record.data_sha256)
+
+
+@_foreseen()
 def verify(run: AnyRun) -> int:
     """Compares every file of a run and of its shadows, or of a bundle, with its SHA-256.
 
@@ -355,7 +409,7 @@ def gate(
     Args:
         run: a run.
         limits: a limits file, or what it says; None: the default limits, see docs/release.md.
-        formal: a formal guarantee of the run; None where it has none.
+        formal: a formal guarantee; None takes the run's own, where it has one.
 
     Returns:
         The decision; its `exit_code` is 0 within limits, 3 outside, 4 not audited or too weak.
@@ -363,7 +417,7 @@ def gate(
     Raises:
         KRError: there is no run, or the limits cannot be read.
     """
-    from knowledge_recycling.auditing.gate import decide
+    from knowledge_recycling.auditing.gate import Formal, decide
     from knowledge_recycling.auditing.limits import Limits
 
     asked = limits
@@ -371,6 +425,9 @@ def gate(
         asked = Limits.load(None if asked is None else _path(asked, "limits"))
     run_dir = open_run(run)
     known = run_dir.has_split() and run_dir.split().has_groups
+    own = run_dir.result("teacher").guarantee if "teacher" in run_dir.done else None
+    if formal is None and own is not None:
+        formal = Formal(own.epsilon, own.delta, own.unit)
     done = "audit" in run_dir.done
     found = run_dir.result("audit") if done else None
     targets, shadows = (found.targets, found.shadows) if found else ({}, None)
@@ -505,7 +562,13 @@ def _shown(value: Any) -> str:
 
 
 def _path(value: Any, name: str) -> Path:
-    return value.path if isinstance(value, RunDir) else Path(_path_text(value, name, "a path"))
+    if isinstance(value, RunDir):
+        return value.path
+    path = Path(_path_text(value, name, "a path"))
+    # What a shell does; else a folder called ~ would be made, which nobody can remove safely.
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        path = path.expanduser()
+    return path
 
 
 def _path_text(value: Any, name: str, expected: str) -> str:
@@ -614,9 +677,9 @@ def _check_kept(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _holds(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
     try:
-        with np.load(path, allow_pickle=False) as there:
-            return set(there.files) == set(arrays) and all(
-                np.array_equal(there[name], arrays[name]) for name in arrays
-            )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        there = read_npz(path)
+    except KRError:
         return False
+    return set(there) == set(arrays) and all(
+        np.array_equal(there[name], arrays[name]) for name in arrays
+    )

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -58,7 +59,8 @@ Settings = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="demo, fast (default) or paper.", autocompletion=lambda: ["demo", "fast", "paper"]
+        help="demo, fast (default), paper or private.",
+        autocompletion=lambda: ["demo", "fast", "paper", "private"],
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="All randomness comes from it.")]
@@ -84,6 +86,23 @@ Canaries = Annotated[
 ]
 ReuseChoices = Annotated[
     bool, typer.Option(help="Shadows take over the run's snapshot and synthesis parameters.")
+]
+
+
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="A private run: differential privacy for all that is made, such as 3."),
+]
+Delta = Annotated[float | None, typer.Option(help="Probability that epsilon fails; 1e-5.")]
+Unit = Annotated[
+    str | None,
+    typer.Option(help="Whom epsilon is for: image or patient (default where patients are known)."),
+]
+Symmetry = Annotated[
+    str | None, typer.Option(help="What means nothing in the images: none (default), flip, square.")
+]
+Budget = Annotated[
+    float | None, typer.Option(help="Largest epsilon of all private runs on these data.")
 ]
 
 
@@ -114,6 +133,11 @@ def run(
     preset: Preset = None,
     seed: Seed = None,
     device: Device = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    unit: Unit = None,
+    symmetry: Symmetry = None,
+    budget: Budget = None,
     settings: Settings = None,
     config: File = None,
     until: Until = NAMES[-1],
@@ -134,6 +158,11 @@ def run(
         "preset": preset,
         "seed": seed,
         "device": device,
+        "epsilon": epsilon,
+        "delta": delta,
+        "unit": unit,
+        "symmetry": symmetry,
+        "budget": budget,
         "settings": settings or (),
         "config": config,
         "skip_broken": skip_broken,
@@ -209,18 +238,24 @@ def audit(
 
     if (run is None) == (scores is None):
         raise KRError("give either a run directory or --scores FILE.npz")
+    if limits:
+        Limits.load(limits)  # what cannot be read is told before the long part
     if scores is not None:
         figures = audit_file(scores)
         tree, attacks = asdict(figures), {scores.name: figures.attacks}
+        notes = [f"{scores.name}: {note}" for note in figures.notes]
     else:
         assert run is not None
         result = kr.audit(run, trust_code=trust_code)
         tree = result.tree()
         attacks = {channel: target.attacks for channel, target in result.targets.items()}
+        notes = [f"{name}: {n}" for name, target in result.targets.items() for n in target.notes]
     if as_json:
         typer.echo(json.dumps(tree, indent=1))
     else:
         _show_attacks(attacks)
+        for note in notes:
+            typer.echo(f"Note: {printable(note)}.")
     if limits:
         file = Limits.load(limits)
         decided = decide_scores(file, figures) if scores else kr.gate(run or "", limits=limits)
@@ -292,6 +327,31 @@ def predict(
         tables.write_parquet(parquet, rows)
     else:
         typer.echo(json.dumps(rows, indent=1) if as_json else tables.csv_text(rows), nl=as_json)
+
+
+@app.command(short_help="Says what private runs have spent on DATA.")
+def budget(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As given to `kr run`.")],
+    delta: Annotated[float, typer.Option(help="At which epsilon is given.")] = 1e-5,
+    settings: Settings = None,
+) -> None:
+    """Says what private runs have released of DATA so far, and what that adds up to."""
+    from knowledge_recycling.privacy import accountant, ledger
+
+    entries = kr.budget(data, settings=settings or ())
+    table = _table("date", "run", "stage", "per", "mu", "epsilon alone")
+    for entry in entries:
+        alone = f"{accountant.epsilon(delta, entry.mu):.3g}"
+        table.add_row(
+            entry.date, printable(entry.run), entry.stage, entry.unit, f"{entry.mu:.3g}", alone
+        )
+    if entries:
+        _console().print(table)
+    units: tuple[Literal["image", "patient"], ...] = ("image", "patient")
+    for unit in units:
+        mu = ledger.total(entries, unit)
+        found = f"epsilon {accountant.epsilon(delta, mu):.3g}" if mu < inf else "no guarantee"
+        typer.echo(f"All together, per {unit}: {found} at delta {delta:g}.")
 
 
 @app.command(short_help="Compares every file of a run or bundle with its SHA-256.")

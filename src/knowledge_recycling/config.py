@@ -6,6 +6,7 @@ defaults, preset, YAML file, `stage.field=value` settings.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import os
@@ -26,7 +27,7 @@ from pydantic import (
 
 from knowledge_recycling.errors import KRError
 
-NOT_IDENTITY = ("runtime.", "data.source", "data.groups", "data.canaries")
+NOT_IDENTITY = ("runtime.", "data.source", "data.groups", "data.canaries", "privacy.budget")
 
 
 MOST_YAML_BYTES = 2**20
@@ -93,7 +94,8 @@ class Teacher(Classifier):
     """Stage 1: the Teacher Classifier T, trained on D_train."""
 
     network: str = "resnet"
-    """`resnet`, or `package.module:factory`, called with (channels, classes, size)."""
+    """`resnet`, or `package.module:factory`, called with (channels, classes, size); `features` in
+    a private run, and there alone."""
     width: int = Field(16, ge=4)
     """Channels of the ResNet's first stage; each further stage doubles them."""
     blocks: tuple[int, ...] = (1, 1, 1)
@@ -167,7 +169,18 @@ class R3GAN(Adversarial):
     above 1 is faster, but the paper's proof of convergence no longer holds."""
 
 
-METHODS: dict[str, type[Generator]] = {"latent": Latent, "biggan": BigGAN, "r3gan": R3GAN}
+class Moments(Section):
+    """Noisy class means and covariances of low frequencies: the Generator of a private run."""
+
+    method: Literal["moments"]
+
+
+METHODS: dict[str, type[Section]] = {
+    "latent": Latent,
+    "biggan": BigGAN,
+    "r3gan": R3GAN,
+    "moments": Moments,
+}
 
 
 def _positive_range(ends: tuple[float, float]) -> tuple[float, float]:
@@ -261,6 +274,21 @@ class Report(Section):
     """Show real images beside the synthetic ones: the report is then private."""
 
 
+class Privacy(Section):
+    """The formal guarantee of a private run."""
+
+    epsilon: float | None = Field(None, gt=0, le=100)
+    """Of differential privacy for everything that the run makes; None: an ordinary run."""
+    delta: float = Field(1e-5, gt=0, lt=0.1)
+    """Probability with which epsilon may fail; under 1 / (number of patients)."""
+    unit: Literal["auto", "image", "patient"] = "auto"
+    """Whom it is promised to; auto: a patient where patients are known, else an image."""
+    symmetry: Literal["none", "flip", "square"] = "none"
+    """Changes that mean nothing in these images: none, left-right, or all eight of the square."""
+    budget: float | None = Field(None, gt=0)
+    """Largest epsilon, at delta, of all private runs on the same data together; None: no limit."""
+
+
 class Runtime(Section):
     """How the work is done; not part of what a run is, so it may change between resumptions."""
 
@@ -275,20 +303,23 @@ class Runtime(Section):
 class Config(Section):
     """The whole run."""
 
-    preset: Literal["demo", "fast", "paper"] = "fast"
+    preset: Literal["demo", "fast", "paper", "private"] = "fast"
     seed: int = Field(0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bfloat16 autocast where a measurement at the run's start finds it faster than float32;
     the run's precision.json says what was measured, and a resumed run keeps the decision."""
     data: Data = Data()
     teacher: Teacher = Teacher()
-    generator: Latent | BigGAN | R3GAN = Field(Latent(method="latent"), discriminator="method")
+    generator: Latent | BigGAN | R3GAN | Moments = Field(
+        Latent(method="latent"), discriminator="method"
+    )
     selection: Selection = Selection()
     tuning: Tuning = Tuning()
     distillation: Distillation = Distillation()
     evaluation: Evaluation = Evaluation()
     audit: Audit = Audit()
     report: Report = Report()
+    privacy: Privacy = Privacy()
     runtime: Runtime = Runtime()
 
     @model_validator(mode="before")
@@ -298,6 +329,21 @@ class Config(Section):
         if isinstance(section, Mapping) and "method" not in section:
             return {**tree, "generator": {"method": "latent", **section}}
         return tree
+
+    @model_validator(mode="after")
+    def _private_throughout(self) -> Config:
+        """An epsilon holds only if every stage that reads private images keeps to it."""
+        private = self.privacy.epsilon is not None
+        parts = self.teacher.network == "features", self.generator.method == "moments"
+        if (private, private) != parts:
+            raise ValueError(
+                "a private run needs all of privacy.epsilon, teacher.network=features and "
+                "generator.method=moments, an ordinary run none of them; the preset private with "
+                "an epsilon (kr run DATA -o RUN --epsilon 3) sets them"
+            )
+        if private and self.report.show_real:
+            raise ValueError("report.show_real: real images have no place in a private run")
+        return self
 
     @classmethod
     def resolve(
@@ -313,7 +359,7 @@ class Config(Section):
 
         Args:
             source: what to train on, see `Data.source`; empty leaves it to the file.
-            preset: `demo`, `fast` or `paper`; None takes the file's, else `fast`.
+            preset: `demo`, `fast`, `paper` or `private`; None takes the file's, else `fast`.
             file: YAML file of the same shape as `config.yaml` in a run directory; or a `Config`,
                 of which the fields that were set count.
             settings: `stage.field=value` strings, the value in YAML.
@@ -387,14 +433,14 @@ class Config(Section):
         """The whole configuration as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
-    def changed(self, section: str) -> dict[str, Any]:
+    def changed(self, section: str) -> dict[str, object]:
         """The fields of a section that differ from their defaults, and the Generator's method.
 
         Example:
             >>> Config.resolve("digits", settings=["generator.steps=9"]).changed("generator")
             {'method': 'latent', 'steps': 9}
         """
-        fields: dict[str, Any] = getattr(self, section).model_dump(
+        fields: dict[str, object] = getattr(self, section).model_dump(
             mode="json", exclude_defaults=True
         )
         return fields
@@ -454,13 +500,15 @@ def _plain(value: Any) -> Any:
 
 def _absolute(source: str) -> str:
     """A path that stays right in another working directory; names such as `digits` as they are."""
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        source = os.path.expanduser(source)
     path = Path(source)
     # abspath, not resolve: a link keeps the name that the user knows.
     return os.path.abspath(source) if path.suffix or path.name != source else source
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
             flat |= _flatten(value, f"{prefix}{key}.")
@@ -509,6 +557,8 @@ def _parse_setting(setting: str) -> dict[str, Any]:
 def _explain(model: type[BaseModel], item: Any) -> str:
     """One line for one pydantic error: the field, what it takes, the nearest known name."""
     location = [str(part) for part in item["loc"]]
+    if not location:
+        return str(item["ctx"]["error"])
     if item["type"] == "union_tag_invalid":
         return f"generator.method: {item['ctx']['tag']!r} is not one of {', '.join(METHODS)}"
     method = location.pop(1) if location[0] == "generator" and len(location) > 1 else None
@@ -564,5 +614,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tuning": {"trials": 30, "steps": 500, "finalists": 3, "final_steps": 2000},
         "distillation": {"steps": 20000, "regeneration_period": 1, **_GPU_CLASSIFIER},
     },
+    # A minute on one CPU core, with a formal guarantee: needs privacy.epsilon.
+    "private": {"teacher": {"network": "features"}, "generator": {"method": "moments"}},
 }
 """What each preset sets over the defaults."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from knowledge_recycling import data
-from knowledge_recycling.config import Config, Distillation
+from knowledge_recycling.artefacts import guarantee
+from knowledge_recycling.config import Config, Distillation, Privacy
 from knowledge_recycling.errors import printable
 from knowledge_recycling.generators import tiny
 from knowledge_recycling.membership import plan
@@ -45,6 +46,9 @@ PROBE = tuple(
     if field not in {"steps", "tiny_classes", *PROBE_LESSONS}
 )
 """What the probes take from the Student's section."""
+
+
+PRIVACY = tuple(f"privacy.{field}" for field in Privacy.model_fields if field != "budget")
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ def prepare_report(config: Config, run_dir: RunDir) -> None:
 
 
 STAGES = (
-    Stage("teacher", teacher.run),
-    Stage("generator", generator.run, ("teacher",)),
+    Stage("teacher", teacher.run, reads=PRIVACY),
+    Stage("generator", generator.run, ("teacher",), PRIVACY),
     Stage("selection", selection.run, ("teacher", "generator"), PROBE),
     Stage("tuning", tuning.run, ("teacher", "generator", "selection"), PROBE),
     Stage(
@@ -155,7 +159,9 @@ def check(config: Config, run_dir: RunDir) -> tuple[SplitRecord, list[str]]:
     split = data.describe(source, config.data, config.seed)
     run_dir.check_same(config, split)
     record = run_dir.split() if run_dir.has_split() else split
-    return split, [*record.notes, *_tiny_notes(source, record)]
+    guarantee.check(config, run_dir, record)
+    tiny = [] if config.privacy.epsilon is not None else _tiny_notes(source, record)
+    return split, [*record.notes, *tiny]
 
 
 def start(config: Config, run_dir: RunDir, split: SplitRecord, notes: Sequence[str]) -> None:

@@ -95,12 +95,27 @@ class Validation(Record):
     """Figures of a classifier on validation."""
 
     accuracy: float
-    auc: float
-    """Macro one-vs-rest."""
+    auc: float | None
+    """Macro one-vs-rest; None where the split holds one class only."""
     balanced_accuracy: float
     f1_macro: float
     ece: float
     """Expected calibration error."""
+
+
+class Guarantee(Record):
+    """What a private run promises, and what a stage of it spent."""
+
+    epsilon: float
+    """Of the whole run."""
+    delta: float
+    unit: Literal["image", "patient"]
+    symmetry: Literal["none", "flip", "square"]
+    """As the user stated it."""
+    mu: float
+    """Of this stage, in Gaussian differential privacy."""
+    entry: str
+    """Of the release in the ledger."""
 
 
 class TeacherResult(Result):
@@ -110,7 +125,11 @@ class TeacherResult(Result):
     parameters: int
     """Weights of the network."""
     steps: int
-    validation: Validation
+    validation: Validation | None
+    """None in a private run, which does not look at validation."""
+    guarantee: Guarantee | None = None
+    counts: tuple[float, ...] | None = None
+    """In a private run the noisy number of images per class, which later stages go by."""
 
 
 class GeneratorResult(Result):
@@ -128,6 +147,7 @@ class GeneratorResult(Result):
     warning: str | None = None
     tiny_classes: tuple[str, ...] = ()
     """Classes of too few images or patients to be synthesised without copying them."""
+    guarantee: Guarantee | None = None
 
 
 class Look(Record):
@@ -135,7 +155,8 @@ class Look(Record):
 
     accuracy: float
     """The validation CAS."""
-    auc: float
+    auc: float | None = None
+    """None where validation holds one class only."""
     loss: float
     """Cross-entropy in nats."""
 
@@ -155,6 +176,8 @@ class SelectionResult(Result):
     snapshot: int
     """Step of the one that was chosen."""
     table: tuple[Candidate, ...]
+    skipped: str | None = None
+    """Why nothing was compared."""
 
 
 class Trial(Look):
@@ -189,6 +212,8 @@ class TuningResult(Result):
     default: Parameters
     table: tuple[Trial, ...]
     finalists: tuple[Finalist, ...]
+    skipped: str | None = None
+    """Why nothing was compared."""
 
 
 class DistillationResult(Result):

@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from knowledge_recycling import artefacts, pipeline
@@ -196,12 +197,13 @@ def one(
     return k, seconds
 
 
-def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, Any]:
+def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, np.ndarray]:
     runtime = Runtime.of(config)
     pool = plan.pool()
     images = runtime.images(pool.images)
     labels, member = (
-        torch.from_numpy(array).to(runtime.device) for array in (pool.labels, plan.membership[k])
+        torch.from_numpy(array).to(runtime.device)
+        for array in (pool.labels, plan.membership.mask[k])
     )
     teacher = artefacts.classifier(shadow, "teacher", runtime)
     student = artefacts.classifier(shadow, LAST, runtime)

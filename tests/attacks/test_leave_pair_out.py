@@ -13,11 +13,11 @@ from scipy.special import polygamma
 from knowledge_recycling.attacks import lira, rmia, shrunken_t, student_t
 from knowledge_recycling.attacks.leave_pair_out import (
     as_signals,
-    complements,
     leave_pair_out,
     moments,
 )
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.rates import auc
 
 ATTACKS = {
@@ -28,6 +28,8 @@ ATTACKS = {
     "rmia_online": rmia.online,
     "rmia_offline": rmia.offline,
 }
+
+of = Membership.of
 
 
 def halves(rng: np.random.Generator, pipelines: int, records: int) -> np.ndarray:
@@ -63,7 +65,7 @@ def pooled_variance(phi: np.ndarray, member: np.ndarray, k: int, side: int) -> f
 
 def test_lira_equals_a_naive_loop_with_pooled_variance() -> None:
     phi, member = simulated()
-    online, offline = lira.online(phi, member), lira.offline(phi, member)
+    online, offline = lira.online(phi, of(member)), lira.offline(phi, of(member))
     for k in range(8):
         s_in, s_out = (pooled_variance(phi, member, k, side) ** 0.5 for side in (0, 1))
         for n in range(30):
@@ -77,7 +79,7 @@ def test_lira_equals_a_naive_loop_with_pooled_variance() -> None:
 
 def test_lira_uses_each_records_own_variance_from_32_shadows_a_side() -> None:
     few, many = (simulated(pipelines=k, records=20, seed=1) for k in (64, 68))
-    own = lira.online(*many)
+    own = lira.online(many[0], of(many[1]))
     assert lira.PER_RECORD_FROM == 32
     for n in range(4):
         inside, outside = shadow_values(*many, 0, n)
@@ -89,7 +91,7 @@ def test_lira_uses_each_records_own_variance_from_32_shadows_a_side() -> None:
     inside, outside = shadow_values(*few, 0, 0)
     expected = stats.norm.logpdf(few[0][0, 0], np.mean(inside), s_in)
     expected -= stats.norm.logpdf(few[0][0, 0], np.mean(outside), s_out)
-    assert lira.online(*few)[0, 0] == pytest.approx(expected, abs=1e-9)
+    assert lira.online(few[0], of(few[1]))[0, 0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_pooled_variance_does_not_see_the_spread_between_records() -> None:
@@ -100,13 +102,13 @@ def test_pooled_variance_does_not_see_the_spread_between_records() -> None:
     # mean or variance it is everything.
     far = phi + 100 * rng.normal(size=60)
     for attack in (lira.online, lira.offline, student_t.online, shrunken_t.online):
-        np.testing.assert_allclose(attack(far, member), attack(phi, member), atol=1e-6)
+        np.testing.assert_allclose(attack(far, of(member)), attack(phi, of(member)), atol=1e-6)
 
 
 @pytest.mark.parametrize("leak", [0.0, 0.7])
 def test_shrunken_t_equals_a_naive_loop(leak: float) -> None:
     phi, member = simulated(pipelines=12, records=25, leak=leak, seed=2)
-    found = shrunken_t.online(phi, member)
+    found = shrunken_t.online(phi, of(member))
     for k in range(12):
         split = [shadow_values(phi, member, k, n) for n in range(25)]
         assert all(inside and outside for inside, outside in split)
@@ -153,7 +155,7 @@ def test_a_small_leak_of_most_records_is_better_seen_with_shrunken_shifts() -> N
     for seed in range(5):
         phi, member = simulated(pipelines=16, records=400, leak=0.3, seed=seed)
         for name, values in found.items():
-            scores = ATTACKS[name](phi, member)
+            scores = ATTACKS[name](phi, of(member))
             values.append(auc(scores[member], scores[~member]))
     assert np.mean(found["shrunken_t"]) > np.mean(found["student_t"]) + 0.02
 
@@ -163,7 +165,7 @@ def test_pooled_targets_without_a_leak_stay_at_chance() -> None:
     found = []
     for seed in range(400):
         phi, member = simulated(pipelines=8, records=100, seed=seed)
-        scores = shrunken_t.online(phi, member)
+        scores = shrunken_t.online(phi, of(member))
         found.append(auc(scores[member], scores[~member]))
     assert abs(np.mean(found) - 0.5) < 3 * np.std(found) / 20
 
@@ -171,7 +173,7 @@ def test_pooled_targets_without_a_leak_stay_at_chance() -> None:
 @pytest.mark.parametrize("leak", [0.0, 0.7])
 def test_student_t_equals_a_naive_loop(leak: float) -> None:
     phi, member = simulated(pipelines=12, records=25, leak=leak, seed=2)
-    found = student_t.online(phi, member)
+    found = student_t.online(phi, of(member))
     for k in range(12):
         split = [shadow_values(phi, member, k, n) for n in range(25)]
         total = np.zeros(25)
@@ -218,8 +220,8 @@ def test_inverse_trigamma() -> None:
 def test_rmia_equals_the_n_by_m_matrix(gamma: float) -> None:
     phi, member = simulated(pipelines=10, records=20, leak=0.5)
     p = 1 / (1 + np.exp(-phi))
-    online = rmia.online(phi, member, gamma=gamma)
-    offline = rmia.offline(phi, member, gamma=gamma, a=0.3)
+    online = rmia.online(phi, of(member), gamma=gamma)
+    offline = rmia.offline(phi, of(member), gamma=gamma, a=0.3)
     for k in range(10):
         r_online, r_offline = np.empty(20), np.empty(20)
         for n in range(20):
@@ -234,14 +236,14 @@ def test_rmia_equals_the_n_by_m_matrix(gamma: float) -> None:
 
 def test_rmia_of_vanishing_probabilities_is_finite() -> None:
     phi, member = simulated()
-    found = rmia.online(phi - 2000, member)
+    found = rmia.online(phi - 2000, of(member))
     assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_planted_leak_is_found(name: str) -> None:
     phi, member = simulated(pipelines=16, records=100, leak=6.0)
-    scores = ATTACKS[name](phi, member)
+    scores = ATTACKS[name](phi, of(member))
     assert auc(scores[member], scores[~member]) > (0.85 if name == "rmia_offline" else 0.95)
 
 
@@ -249,7 +251,7 @@ def test_a_planted_leak_is_found(name: str) -> None:
 def test_shuffled_membership_gives_chance(name: str) -> None:
     phi, member = simulated(pipelines=16, records=300, leak=3.0)
     shuffled = halves(np.random.default_rng(77), 16, 300)
-    scores = ATTACKS[name](phi, shuffled)
+    scores = ATTACKS[name](phi, of(shuffled))
     # Standard error of the AUC of 2 x 2400 trials: 1 / sqrt(6 * 2400) = 0.008; four of them.
     assert auc(scores[shuffled], scores[~shuffled]) == pytest.approx(0.5, abs=0.033)
     assert not np.array_equal(shuffled, member)
@@ -272,11 +274,72 @@ def test_with_the_complement_among_the_shadows_the_null_falls_below_chance(name:
     assert 0.475 < unfair.mean() < 0.495
 
 
+def balanced(rng: np.random.Generator, pipelines: int, records: int) -> np.ndarray:
+    """Each record in exactly half of the pipelines, which are no pairs: LiRA's own design."""
+    return rng.random((pipelines, records)).argsort(axis=0) < pipelines // 2
+
+
+def coins(rng: np.random.Generator, pipelines: int, records: int) -> np.ndarray:
+    """An independent coin for each record and pipeline, heads with probability 0.4."""
+    return rng.random((pipelines, records)) < 0.4
+
+
+@pytest.mark.parametrize("design", [balanced, coins])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_designs_without_pairs_are_fair(name: str, design: Callable[..., np.ndarray]) -> None:
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        member = of(design(rng, 8, 300))
+        assert (member.pairs == -1).all()
+        phi = rng.gamma(4, 0.25, 300) * rng.normal(size=(8, 300)) + 2 * rng.normal(size=300)
+        scores = ATTACKS[name](phi, member)
+        found.append(auc(scores[member.mask], scores[~member.mask]))
+    assert np.mean(found) == pytest.approx(0.5, abs=4 * np.std(found, ddof=1) / 40**0.5)
+
+
+def test_a_balanced_design_falls_below_chance_with_all_shadows() -> None:
+    """As LiRA is published: the count of a record's IN shadows betrays the target."""
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        member = balanced(rng, 8, 300)
+        phi = rng.normal(size=(8, 300))
+        half = np.arange(8) ^ 1  # wrong pairs: one shadow is left out blindly
+        scores = lira.online(phi, Membership(member, half))
+        found.append(auc(scores[member], scores[~member]))
+    assert np.mean(found) < 0.49
+
+
+def test_a_leak_is_found_without_pairs() -> None:
+    rng = np.random.default_rng(0)
+    member = balanced(rng, 16, 300)
+    scores = lira.online(rng.normal(size=(16, 300)) + 2 * member, of(member))
+    assert auc(scores[member], scores[~member]) > 0.85
+
+
+@pytest.mark.parametrize("design", [balanced, coins])
+def test_even_shadows_are_even_and_do_not_tell_the_target(
+    design: Callable[..., np.ndarray],
+) -> None:
+    member = of(design(np.random.default_rng(0), 9, 200))
+    counts = []
+    for k in range(9):
+        kept = member.even_shadows(k)
+        assert not kept[k].any()
+        inside, outside = (kept & member.mask).sum(axis=0), (kept & ~member.mask).sum(axis=0)
+        assert (inside == outside).all()
+        counts.append(inside)
+    assert (np.ptp(counts, axis=0) == 0).all()
+
+
 def null_aucs(name: str, keep_the_pair: bool) -> list[float]:
     found = []
     for seed in range(12):
         phi, member = simulated(pipelines=16, records=400, seed=seed)
-        scores = ATTACKS[name](phi, member, np.full(16, -1) if keep_the_pair else None)
+        # Two neighbours are no complements: each target's complement stays among its shadows.
+        wrong = Membership(member, np.arange(16) ^ 1)
+        scores = ATTACKS[name](phi, wrong if keep_the_pair else of(member))
         found.append(auc(scores[member], scores[~member]))
     return found
 
@@ -286,18 +349,12 @@ def test_a_record_without_in_shadows_is_neutral() -> None:
     member = halves(rng, 8, 20)
     member[:, 3] = False
     phi = rng.normal(size=(8, 20))
-    pairs = np.roll(np.arange(8), 4)
-    assert (lira.online(phi, member, pairs)[:, 3] == 0).all()
-    assert (student_t.online(phi, member, pairs)[:, 3] == 0).all()
-    assert np.isfinite(rmia.online(phi, member, pairs)).all()
-    assert (np.exp(lira.offline(phi, ~member, pairs)[:, 3]) == 0.5).all()
-
-
-def test_complements_are_found_or_taken() -> None:
-    member = halves(np.random.default_rng(0), 6, 9)
-    assert complements(member).tolist() == [3, 4, 5, 0, 1, 2]
-    assert complements(member[:5]).tolist() == [3, 4, -1, 0, 1]
-    assert complements(member, [1, 0, -1, -1, 5, 4]).tolist() == [1, 0, -1, -1, 5, 4]
+    never, always = of(member), of(~member)
+    assert never.pairs.tolist() == np.roll(np.arange(8), 4).tolist()
+    assert (lira.online(phi, never)[:, 3] == 0).all()
+    assert (student_t.online(phi, never)[:, 3] == 0).all()
+    assert np.isfinite(rmia.online(phi, never)).all()
+    assert (np.exp(lira.offline(phi, always)[:, 3]) == 0.5).all()
 
 
 def test_leave_pair_out_and_moments_equal_loops_beside_huge_terms() -> None:
@@ -305,32 +362,28 @@ def test_leave_pair_out_and_moments_equal_loops_beside_huge_terms() -> None:
     values = rng.normal(size=(5, 7))
     values[0] *= 1e12
     pairs = np.array([1, 0, -1, 4, 3])
-    found = leave_pair_out(values, pairs)
+    membership = Membership(np.ones((5, 7), dtype=bool), pairs)
+    found = leave_pair_out(values, membership)
     for k, partner in enumerate(pairs):
         rest = [j for j in range(5) if j not in (k, partner)]
         np.testing.assert_allclose(found[k], values[rest].sum(axis=0), rtol=1e-12)
-    one = moments(values[:, :1], np.ones((5, 1), dtype=bool), pairs)
+    one = moments(values[:, :1], np.ones((5, 1), dtype=bool), membership)
     np.testing.assert_allclose(one.count[:, 0], [3, 3, 4, 3, 3])
-
-
-TOO_FEW = np.zeros((2, 4))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: as_signals(np.zeros((4, 2)), np.zeros((2, 4))), "two arrays of one shape"),
-        (lambda: as_signals(TOO_FEW, TOO_FEW), "2 pipelines are too few"),
-        (lambda: as_signals(np.full((4, 2), np.inf), np.zeros((4, 2))), "NaN or infinite"),
-        (lambda: as_signals(np.zeros((4, 2)), np.full((4, 2), 2)), "expected true and false"),
-        (lambda: complements([[1, 0], [1, 0]]), "pipelines 0 and 1 have the same members"),
-        (lambda: complements(np.eye(3), [1, 2, 0]), "pairs: expected 3 indices"),
-        (lambda: complements(np.eye(3), [0, -1, -1]), "pairs: expected 3 indices"),
-        (lambda: complements(np.eye(3), [1, 0]), "pairs: expected 3 indices"),
-        (lambda: lira.online(np.zeros((4, 3)), np.eye(4)[:, :3]), "too few shadows for a variance"),
+        (lambda: as_signals(np.zeros((4, 2)), of(np.eye(4)[:2])), "two arrays of one shape"),
+        (lambda: as_signals(np.zeros((2, 4)), of(np.eye(4)[:2])), "2 pipelines are too few"),
+        (lambda: as_signals(np.full((4, 4), np.inf), of(np.eye(4))), "NaN or infinite"),
+        (
+            lambda: lira.online(np.zeros((4, 3)), of(np.eye(4)[:, :3])),
+            "too few shadows for a variance",
+        ),
         (lambda: student_t.prior([1.0], [3]), "too few records or shadows"),
-        (lambda: rmia.online(np.zeros((3, 3)), np.eye(3), gamma=0), "gamma: 0 is not above 0"),
-        (lambda: rmia.offline(np.zeros((3, 3)), np.eye(3), a=2), "a: 2 is not between 0 and 1"),
+        (lambda: rmia.online(np.zeros((3, 3)), of(np.eye(3)), gamma=0), "gamma: 0 is not above 0"),
+        (lambda: rmia.offline(np.zeros((3, 3)), of(np.eye(3)), a=2), "a: 2 is not between 0 and 1"),
     ],
 )
 def test_errors_say_what_is_wrong(call: Callable[[], object], message: str) -> None:

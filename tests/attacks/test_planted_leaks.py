@@ -20,6 +20,7 @@ from knowledge_recycling.classifiers.inference import logits_of
 from knowledge_recycling.config import Config
 from knowledge_recycling.membership import signals
 from knowledge_recycling.membership.halves import complementary_halves
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.two_way import pooled_estimates
 from knowledge_recycling.synthesis.source import SyntheticSet
 from knowledge_recycling.training.loop import Recipe, fit
@@ -104,7 +105,7 @@ def labelled(
 def verdict(phi: Phi, membership: np.ndarray, images: Tensor, labels: Tensor) -> Verdict:
     channels = {channel: phi[channel] for channel in CHANNELS}
     features = signals.blind_features(images)
-    return judge(channels, membership, None, features, labels.numpy(), draws=300, seed=0)
+    return judge(channels, Membership.of(membership), features, labels.numpy(), draws=300, seed=0)
 
 
 def test_planted_leaks_are_found(pool: tuple[Tensor, Tensor, np.ndarray], phi: Phi) -> None:
@@ -121,7 +122,7 @@ def test_planted_leaks_are_found(pool: tuple[Tensor, Tensor, np.ndarray], phi: P
 
 
 def test_copied_members_are_counted(pool: tuple[Tensor, Tensor, np.ndarray], phi: Phi) -> None:
-    membership = pool[2]
+    membership = Membership.of(pool[2])
     copied = copies(phi["synthetic"], phi["held_out"], membership)
     assert copied.members.value == 1.0
     assert copied.nonmembers.value < 0.6
@@ -137,7 +138,7 @@ def test_shuffled_membership_finds_nothing(
     for channel in ("teacher", "student", "synthetic", "soft_labels"):
         found = []
         for seed in range(1, 21):
-            shuffled = complementary_halves(labels, None, COUNT, seed=seed)
+            shuffled = Membership.of(complementary_halves(labels, None, COUNT, seed=seed))
             scores = signal_scores(phi[channel], shuffled, attacks=(PRIMARY,))[PRIMARY]
             found.append(pooled_estimates(scores, shuffled, draws=200)[0])
         # The mean of one shuffle has a standard deviation of 0.04.

@@ -20,20 +20,23 @@ from knowledge_recycling.auditing.auditor import (
 )
 from knowledge_recycling.auditing.score_files import audit_file
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.rates import auc
 
 
-def simulated(leak: float, records: int = 120, pipelines: int = 8) -> tuple[np.ndarray, np.ndarray]:
+def simulated(
+    leak: float, records: int = 120, pipelines: int = 8, groups: Any = None
+) -> tuple[np.ndarray, Membership]:
     rng = np.random.default_rng(0)
     half = rng.random((pipelines // 2, records)).argsort(axis=1) < records // 2
     member = np.concatenate([half, ~half])
     phi = rng.normal(size=member.shape) + 2 * rng.normal(size=records) + leak * member
-    return phi, member
+    return phi, Membership.of(member, groups=groups)
 
 
 def test_audit_scores_has_the_published_shape() -> None:
     rng = np.random.default_rng(0)
-    result = audit_scores(rng.normal(1, 1, 200), rng.normal(size=300), draws=100)
+    result = audit_scores(rng.normal(1, 1, 200), rng.normal(size=500), draws=100)
     entry = result.attacks["scores"]
     assert entry.tpr_at_fpr["0.001"] is None
     tree = json.loads(json.dumps(asdict(result), allow_nan=False))["attacks"]["scores"]
@@ -65,8 +68,8 @@ def test_a_planted_leak_is_found_by_every_attack() -> None:
 
 
 def test_shuffled_membership_contains_chance() -> None:
-    phi, member = simulated(8.0)
-    shuffled = member[:, np.random.default_rng(5).permutation(120)]
+    phi, member = simulated(8.0, records=126)
+    shuffled = Membership.of(member.mask[:, np.random.default_rng(5).permutation(126)])
     for name, entry in audit_signals(phi, shuffled, draws=200).attacks.items():
         assert entry.auc.low < 0.5 < entry.auc.high, name
         rate, epsilon = entry.tpr_at_fpr["0.01"], entry.epsilon
@@ -78,8 +81,8 @@ def test_shuffled_membership_contains_chance() -> None:
 
 def test_signal_scores_are_the_attacks_and_take_pairs() -> None:
     phi, member = simulated(1.0)
-    pairs = np.roll(np.arange(8), 4)
-    found = signal_scores(phi, member, pairs=pairs, attacks=["lira_online", "threshold"])
+    given = Membership.of(member.mask, pairs=np.roll(np.arange(8), 4))
+    found = signal_scores(phi, given, attacks=["lira_online", "threshold"])
     assert list(found) == ["lira_online", "threshold"]
     np.testing.assert_array_equal(found["lira_online"], lira.online(phi, member))
     np.testing.assert_array_equal(found["threshold"], phi)
@@ -91,8 +94,7 @@ def test_groups_are_audited_as_whole_patients() -> None:
     noise = np.random.default_rng(1).normal(size=(8, 360))
     result = audit_signals(
         phi[:, np.repeat(np.arange(120), 3)] + noise,
-        np.repeat(member, 3, axis=1),
-        groups=groups,
+        Membership.of(np.repeat(member.mask, 3, axis=1), groups=groups),
         attacks=["lira_online"],
         draws=100,
     )
@@ -117,9 +119,9 @@ def test_the_threshold_of_one_target_never_reads_the_target() -> None:
     second = audit_target(moved, member, 2)
     assert second.tpr.value == second.fpr.value == 1.0
     shadows = [0, 1, 3, 4, 5, 7]
-    reference = np.sort(scores[shadows][~member[shadows]])[::-1]
+    reference = np.sort(scores[shadows][~member.mask[shadows]])[::-1]
     threshold = reference[int(0.01 * reference.size)]
-    assert first.tpr.value == (scores[2][member[2]] > threshold).mean()
+    assert first.tpr.value == (scores[2][member.mask[2]] > threshold).mean()
     assert first.fpr.low <= 0.01 <= first.fpr.high
 
 
@@ -130,7 +132,7 @@ def test_audit_file_reads_both_kinds(tmp_path: Path) -> None:
     found = audit_file(tmp_path / "scores.npz", draws=50)
     assert found.attacks["scores"].auc.value == auc(members, nonmembers)
     phi, member = simulated(1.0)
-    np.savez(tmp_path / "signals.npz", signals=phi.astype(np.float32), membership=member)
+    np.savez(tmp_path / "signals.npz", signals=phi.astype(np.float32), membership=member.mask)
     assert audit_file(tmp_path / "signals.npz", draws=50).attacks.keys() == ATTACKS.keys()
 
 
@@ -141,9 +143,6 @@ def test_audit_file_names_the_file_in_errors(tmp_path: Path) -> None:
         audit_file(path)
 
 
-MIXED: dict[str, Any] = {"groups": [0] * 120, "draws": 10, "attacks": ["threshold"]}
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -151,7 +150,7 @@ MIXED: dict[str, Any] = {"groups": [0] * 120, "draws": 10, "attacks": ["threshol
             lambda: audit_signals(*simulated(0.0), attacks=["x"]),
             "attack 'x' is unknown; known: thr",
         ),
-        (lambda: audit_signals(*simulated(0.0), **MIXED), "membership must be drawn by group"),
+        (lambda: simulated(0.0, groups=[0] * 120), "membership must be drawn by group"),
         (lambda: audit_scores([1.0], [1.0, np.nan]), "nonmember_scores: 1 of 2 values are NaN"),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 
 from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY, Verdict, judge
 from knowledge_recycling.membership.halves import complementary_halves
+from knowledge_recycling.membership.members import Membership
 
 RNG = np.random.default_rng(0)
 N = 120
@@ -15,7 +16,7 @@ FEATURES = np.random.default_rng(1).normal(size=(N, 4))
 
 def verdict(leaks: dict[str, float], features: np.ndarray = FEATURES) -> Verdict:
     phi = {channel: NOISE + leaks.get(channel, 0.0) * MEMBERSHIP for channel in CHANNELS}
-    return judge(phi, MEMBERSHIP, None, features, LABELS, draws=300, seed=0)
+    return judge(phi, Membership.of(MEMBERSHIP), features, LABELS, draws=300, seed=0)
 
 
 def test_a_planted_leak_is_found_where_it_is() -> None:
@@ -42,7 +43,7 @@ def test_membership_that_can_be_seen_in_the_images_is_no_evidence() -> None:
 def test_shuffled_membership_gives_chance() -> None:
     shuffled = complementary_halves(np.arange(N) % 2, None, 16, seed=99)
     phi = {channel: NOISE + 8.0 * MEMBERSHIP for channel in CHANNELS}
-    found = judge(phi, shuffled, None, FEATURES, LABELS, draws=300, seed=0)
+    found = judge(phi, Membership.of(shuffled), FEATURES, LABELS, draws=300, seed=0)
     for target in found.targets.values():
         auc = target.attacks[PRIMARY].auc
         assert auc.low < 0.5 < auc.high
@@ -52,8 +53,5 @@ def test_the_most_exposed_records_come_first() -> None:
     leak = np.zeros(N)
     leak[[7, 31, 90]] = 12.0
     phi = {channel: NOISE + leak * MEMBERSHIP for channel in CHANNELS}
-    assert set(judge(phi, MEMBERSHIP, None, FEATURES, LABELS, draws=300, seed=0).exposed[:3]) == {
-        7,
-        31,
-        90,
-    }
+    found = judge(phi, Membership.of(MEMBERSHIP), FEATURES, LABELS, draws=300, seed=0)
+    assert set(found.exposed[:3]) == {7, 31, 90}

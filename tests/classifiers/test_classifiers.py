@@ -15,7 +15,7 @@ from knowledge_recycling.config import Classifier, Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.training.runtime import Runtime
 
-SPEC: dict[str, Any] = {
+SPEC: classifiers.Spec = {
     "network": "resnet",
     "channels": 3,
     "classes": 4,
@@ -113,7 +113,8 @@ def test_a_wrong_import_path_is_said(network: str, message: str) -> None:
 
 def test_code_from_elsewhere_runs_only_where_trusted(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
-    spec = SPEC | {"network": "builtins:exec", "channels": f"open({str(mark)!r}, 'w')"}
+    hostile: Any = {"network": "builtins:exec", "channels": f"open({str(mark)!r}, 'w')"}
+    spec: Any = SPEC | hostile
     classifiers.save(tmp_path / "network", classifiers.build(**SPEC), spec)
     with pytest.raises(
         KRError, match="'builtins:exec' is no part of this package.*trust_code=True"

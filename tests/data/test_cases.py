@@ -313,13 +313,13 @@ def test_an_array_larger_than_memory(
     assert opened(path, size=28).images.shape == (1200, 28, 28, 1)  # read block by block
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "", "NA", "None", "unknown"])
+@pytest.mark.parametrize("word", ["nan", "NaN", "", "NA", "None", "none", "unknown"])
 def test_a_missing_label_as_a_class(save: Save, word: str) -> None:
     names = np.array(["benign", "malignant", word])
     labels = np.arange(90) % 3
     images = np.stack([picture(label) for label in labels])
     path = save({"images": images, "labels": names[labels]})
-    if word in ("None", "unknown"):
+    if word in ("none", "unknown"):
         assert f"the class {word!r} may stand for a missing label" in notes(path)
     else:
         with pytest.raises(KRError, match=r"as a class is a missing label turned into text"):

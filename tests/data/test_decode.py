@@ -31,13 +31,14 @@ UPRIGHT = {
 }
 
 
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A part of a PNG file."""
+    checksum = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + checksum
+
+
 def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
     """A PNG file from raw rows, each with its filter byte."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(name + content))
-        return struct.pack(">I", len(content)) + name + content + checksum
-
     head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -147,6 +148,26 @@ def test_sixteen_bit_colour_is_known_as_such(tmp_path: Path) -> None:
     assert found.high is not None
     assert found.high >= rows.max() - 256
     assert not found.grey_file
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_sixteen_bit_colour_with_exif_is_known_as_such(tmp_path: Path, first: bool) -> None:
+    """Once Pillow has loaded a file, for EXIF data behind its pixels, nothing tells its depth."""
+    tag = Image.Exif()
+    tag[0x112] = 6
+    exif = chunk(b"eXIf", tag.tobytes()[6:])
+    whole = png(8, 8, 16, 2, b"".join(b"\0" + bytes(range(48)) for _ in range(8)))
+    place = whole.index(b"IDAT" if first else b"IEND") - 4
+    (tmp_path / "x.png").write_bytes(whole[:place] + exif + whole[place:])
+    found = decode(tmp_path / "x.png", KEEP)
+    assert (found.depth, found.turned, found.grey_file) == ("16-bit", True, False)
+
+
+def test_sixteen_bits_with_a_transparent_value_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(square(GREY).astype(np.uint16) * 257).save(tmp_path / "x.png", transparency=0)
+    assert decode(tmp_path / "x.png", KEEP).error == (
+        "has 16 bits and a transparent value, which are not read together; save it with 8"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["tif", "gif", "webp", "png"])

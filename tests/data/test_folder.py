@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,3 +209,16 @@ def test_groups_from_csv(paint: Paint) -> None:
         opened(root, groups="columns.csv")
     with pytest.raises(KRError, match=r"data.groups: none.csv does not exist"):
         opened(root, groups="none.csv")
+
+
+def test_patients_of_files_in_another_unicode_form(paint: Paint) -> None:
+    """A Mac writes an accent apart from its letter, a table from Windows in one."""
+    root = paint("é", "b")
+    apart, together = (unicodedata.normalize(form, "é") for form in ("NFD", "NFC"))
+    (root / "é").rename(root / apart)
+    rows = [f"{label}/{i}.png,p{i}" for label in ("b", together) for i in range(6)]
+    (root / "patients.csv").write_text("\n".join(["file,group", *rows]), encoding="utf-8")
+    source = opened(root, groups="patients.csv")
+    assert source.class_names == ("b", together)
+    assert source.groups is not None
+    assert source.groups.tolist() == [*range(6)] * 2

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from knowledge_recycling.config import Data
-from knowledge_recycling.data import listing, open_source
+from knowledge_recycling.data import describe, listing, open_source
 from knowledge_recycling.data.listing import list_folder
 from knowledge_recycling.errors import KRError
 
@@ -90,8 +90,32 @@ def test_a_pipe_among_the_images(paint: Paint) -> None:
 
 
 def test_class_folders_that_are_one_but_for_case(paint: Paint) -> None:
-    with pytest.raises(KRError, match="the class names 'Normal' and 'normal' are one but for case"):
+    with pytest.raises(KRError, match="'Normal' and 'normal' are one but for case"):
         open_source(Data(source=str(paint("train/Normal", "train/b", "test/normal", "test/b"))))
+
+
+def test_blanks_around_class_folders_do_not_count(paint: Paint) -> None:
+    source = open_source(Data(source=str(paint("train/a ", "train/b", "test/a", "test/b", n=3))))
+    assert source.class_names == ("a", "b")
+    assert source.labels.tolist() == [0, 0, 0, 1, 1, 1] * 2
+    with pytest.raises(KRError, match="names 'a' and 'a ' are one but for case or blanks"):
+        open_source(Data(source=str(paint("train/a"))))
+
+
+@pytest.mark.parametrize("name", ["nan", "NaN", "NA", "None", "null", " "])
+def test_a_class_folder_of_missing_labels(paint: Paint, name: str) -> None:
+    with pytest.raises(KRError, match=f"'{name}' as a class is a missing label turned into text"):
+        open_source(Data(source=str(paint("a", name))))
+
+
+def test_escapes_in_notes_are_never_raw(paint: Paint) -> None:
+    root = paint("a\x1b[2J", "b")
+    (root / "a\x1b[2J" / "0_mask.png").write_bytes((root / "b" / "0.png").read_bytes())
+    (root / "a\x1b[2J" / "x.d\x07").write_bytes(b"")
+    config = Data(source=str(root))
+    notes = describe(open_source(config), config, seed=0).notes
+    assert r"a\x1b[2J" in " ".join(notes)
+    assert all(c.isprintable() for c in "".join(notes))
 
 
 def test_escapes_in_names_are_never_raw(paint: Paint) -> None:

@@ -133,6 +133,18 @@ WRONG = {
     ),
     "NaN": (change("train_images", with_nan), "train_images: 1 of 20 images hold NaN"),
     "no images": (change("train_images", lambda a: a[:0]), "train_images holds 0 images"),
+    "nothing": (
+        lambda a: {"images": np.zeros((0, 8, 8)), "labels": np.array([])},
+        r"images: holds no image \(shape \(0, 8, 8, 1\)\)",
+    ),
+    "names alike": (
+        lambda a: a | {"class_names": np.array(["Sick", "sick"])},
+        "the class names 'Sick' and 'sick' are one but for case or blanks",
+    ),
+    "an empty name": (
+        lambda a: a | {"class_names": np.array(["healthy", ""])},
+        "'' as a class is a missing label turned into text",
+    ),
     "scalar": (change("train_images", lambda a: np.uint8(3)), "train_images holds 1 images"),
     "channels first": (
         change("train_images", lambda a: a[:, None]),

@@ -30,6 +30,27 @@ def test_a_source_is_read_once_and_cannot_be_written() -> None:
         source.images[0] = 0
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"no archive",
+        {"images": np.zeros((2, 8, 8, 1), np.uint8)},
+        {"images": np.zeros((2, 9, 9, 1), np.uint8), "labels": [0, 1], "unit": [0, 1]},
+        {"images": np.zeros((2, 8, 8, 1), np.uint8), "labels": [0, 10], "unit": [0, 1]},
+        {"images": np.zeros((2, 8, 8, 1), np.uint8), "labels": [0, 1], "unit": ["a", "b"]},
+    ],
+)
+def test_what_holds_no_canaries_is_refused(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "canaries.npz"
+    if isinstance(content, dict):
+        np.savez(path, **content)
+    elif content:
+        path.write_bytes(content)
+    with pytest.raises(KRError, match=r"canaries.npz: (holds no canaries|cannot be read as npz)"):
+        open_source(Data(source="digits", canaries=str(path)))
+
+
 def test_a_changed_file_is_read_anew(save: Save, official: dict[str, Any]) -> None:
     first = open_source(Data(source=save(official)))
     official["val_labels"] = official["val_labels"][::-1]

@@ -163,5 +163,5 @@ def test_blank_images_are_no_copies_of_each_other() -> None:
 def test_a_class_of_copies_alone_is_explained() -> None:
     copies = np.concatenate([np.zeros(10, int), np.arange(1, 11)])
     source = with_copies(np.repeat([0, 1], 10), copies)
-    with pytest.raises(KRError, match="class '0' has 10 images, and 1 once those are one"):
+    with pytest.raises(KRError, match="class '0' has 10 images in 1 set that cannot be"):
         draw(source, Data(), 0)

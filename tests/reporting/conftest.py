@@ -63,6 +63,7 @@ def make_run(
     until: str = "audit",
     gap: float = -0.009,
     student_recall: Sequence[float] | None = None,
+    smallest: int = 40,
     warning: str | None = None,
     channels: int = 1,
     shadows: str = "",
@@ -73,7 +74,7 @@ def make_run(
     seen in the images), or empty for none.
     """
     rng = np.random.default_rng(0)
-    counts = [40 + 10 * i for i in range(len(names))]
+    counts = [smallest + 10 * i for i in range(len(names))]
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(_config().dump())
     write_json(run / "split.json", _split(names, counts, channels).tree())

@@ -94,12 +94,27 @@ def test_confusion_of_many_and_of_odd_names(classes: int, shown: int, drawn: lis
 
 
 def test_an_empty_calibration_draws_no_point(drawn: list[Figure]) -> None:
-    empty = Calibration(confidence=(None, 0.5), accuracy=(None, 0.25), count=(0, 4))
+    empty = Calibration(confidence=(None, 0.5), accuracy=(None, 0.25), count=(0, 10))
     figures.reliability(empty, "teacher")
     figures.reliability(empty.model_copy(update={"count": (0, 0)}), "teacher")
-    (_, full), (_, none) = (figure.axes[0].lines for figure in drawn)
+    (_, full, _), (_, none, hollow) = (figure.axes[0].lines for figure in drawn)
     assert points(full) == [[0.5, 0.25]]
-    assert points(none) == []
+    assert points(none) == points(hollow) == []
+
+
+def test_a_bin_of_few_images_is_hollow_and_not_joined(drawn: list[Figure]) -> None:
+    found = Calibration(confidence=(0.3, 0.6, 0.9), accuracy=(0.2, 1, 0.8), count=(10, 9, 50))
+    figures.reliability(found, "student")
+    _, joined, few = drawn[0].axes[0].lines
+    assert points(joined) == [[0.3, 0.2], [0.9, 0.8]]
+    assert points(few) == [[0.6, 1.0]]
+    assert few.get_linestyle() == "None"
+    assert few.get_markerfacecolor() == "white"
+
+
+def test_a_class_that_is_called_its_number_is_named_once(drawn: list[Figure]) -> None:
+    figures.confusion([[1.0, 0.0], [0.0, 1.0]], ["0", "cat"], "teacher")
+    assert texts(drawn[0].axes[0].get_yticklabels()) == ["0", "1 cat"]
 
 
 def test_a_trial_without_accuracy_is_not_drawn(drawn: list[Figure]) -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from knowledge_recycling import reporting
 from knowledge_recycling.auditing.figures import Estimate
-from knowledge_recycling.reporting.front import forgotten, front, gap_strip, verdict
+from knowledge_recycling.reporting.chapters import classes
+from knowledge_recycling.reporting.document import Table
+from knowledge_recycling.reporting.front import forgotten, front, gap_strip, result_table, verdict
 from knowledge_recycling.reporting.reader import RunResults, withhold
 
 
@@ -60,6 +62,30 @@ def test_forgotten_class_is_named_on_the_first_screen(new_run: Any) -> None:
     boxes = front(load(new_run, student_recall=[0.9, 0.3, 0.85]), False).notices
     assert [box.title for box in boxes] == ["The Student forgets a class."]
     assert boxes[0].text.startswith("dog: recall 30.0%, the Teacher's 88.0%")
+
+
+@pytest.mark.parametrize(("images", "few"), [(29, True), (30, False)])
+def test_recalls_of_few_images_say_so(new_run: Any, images: int, few: bool) -> None:
+    run = load(new_run, smallest=images, student_recall=[0.3, 0.88, 0.85])
+    (box,) = front(run, False).notices
+    assert (", on 29 images only" in box.text) == few
+    table, *others = classes(run, False).blocks
+    assert isinstance(table, Table)
+    assert [row[1].note for row in table.rows] == ["few" if few else "", "", ""]
+    assert any("under 30 test images" in getattr(b, "text", "") for b in others) == few
+
+
+def test_the_auc_of_a_test_split_of_one_class_is_not_defined(new_run: Any) -> None:
+    evaluation = load(new_run).evaluation
+    assert evaluation
+    none = evaluation.teacher.model_copy(update={"auc": None})
+    row = result_table(evaluation.model_copy(update={"teacher": none})).rows[1]
+    assert [cell.text for cell in row] == [
+        "AUC, one class against the rest",
+        "not defined",
+        "0.971",
+        "n/a",
+    ]
 
 
 def test_generator_warning_is_on_the_first_screen(new_run: Any) -> None:

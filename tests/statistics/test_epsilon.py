@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.statistics.binomial import clopper_pearson, power_statement
+from knowledge_recycling.statistics.binomial import clopper_pearson, power_statement, proportion
 from knowledge_recycling.statistics.epsilon import (
     epsilon_bound,
     one_run_bound,
@@ -24,6 +24,29 @@ def test_clopper_pearson_equals_scipy(successes: int, trials: int) -> None:
     assert found.value == successes / trials
     assert found.low == pytest.approx(exact.low, abs=1e-9)
     assert found.high == pytest.approx(exact.high, abs=1e-9)
+
+
+def test_a_proportion_has_the_exact_interval_and_takes_groups() -> None:
+    assert proportion([1, 1]) == clopper_pearson(2, 2)
+    assert proportion([0, 0]) == clopper_pearson(0, 2)
+    assert proportion([1, 0, 1]) == clopper_pearson(2, 3)
+    # Ten copies of each of 40 hold the information of 40.
+    hits = np.repeat(np.arange(40) % 4 > 0, 10)
+    copies = proportion(hits, np.repeat(np.arange(40), 10))
+    assert copies.low == pytest.approx(clopper_pearson(30, 40).low, abs=0.01)
+    assert proportion(np.ones(100), np.repeat([0, 1], 50)) == clopper_pearson(2, 2)
+
+
+def test_a_grouped_proportion_covers() -> None:
+    covered = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        own = rng.beta(4, 1, 30)  # a patient's own rate, 0.8 on average
+        groups = np.repeat(np.arange(30), 6)
+        found = proportion(rng.random(180) < own[groups], groups)
+        covered.append(found.low <= 0.8 <= found.high)
+    # Binomial(300, 0.95): three standard deviations of 1.26 points; exact ones are wider.
+    assert np.mean(covered) >= 0.95 - 0.038
 
 
 @pytest.mark.parametrize("p", [0.01, 0.1, 0.5])

@@ -16,6 +16,7 @@ from knowledge_recycling.statistics.rates import (
     auc_estimate,
     mean_interval,
     paired_difference,
+    paired_gap,
     roc_curve,
     tpr_at_fpr,
     tpr_at_fpr_estimate,
@@ -180,6 +181,39 @@ def test_paired_difference_is_narrower_than_the_unpaired_and_takes_groups() -> N
     copies = paired_difference(student[groups], right[groups], groups=groups)
     once = paired_difference(student[:100], right[:100])
     assert copies == once
+
+
+def test_two_classifiers_right_on_the_same_images_keep_an_interval() -> None:
+    for size in (1, 2, 156):
+        right = np.ones(size)
+        edge = 1 - 0.025 ** (1 / size)
+        found = paired_gap(right, right)
+        assert (found.low, found.value, found.high) == (
+            pytest.approx(-edge),
+            0.0,
+            pytest.approx(edge),
+        )
+    worse = paired_gap(np.zeros(5), np.ones(5))
+    assert worse.low == worse.value == -1.0
+    assert -1.0 < worse.high < 0.1
+    # A patient's images are no independent images.
+    assert paired_gap(right, right, groups=np.arange(156) // 78).high == pytest.approx(0.8419, 1e-4)
+
+
+def test_paired_gap_is_the_paired_difference_where_both_win_some() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 300)) < 0.8
+    assert paired_gap(a, b, draws=200) == paired_difference(a, b, draws=200)
+
+
+def test_paired_gap_covers_where_losses_are_rare() -> None:
+    covered = []
+    for seed in range(REPEATS):
+        rng = np.random.default_rng(seed)
+        change = rng.choice([1, -1, 0], 60, p=[0.05, 0.01, 0.94])
+        found = paired_gap(change > 0, change < 0, draws=200)
+        covered.append(found.low <= 0.04 <= found.high)
+    assert np.mean(covered) >= BAND[0]
 
 
 def test_mean_interval_equals_scipy_and_is_unbounded_for_one_seed() -> None:

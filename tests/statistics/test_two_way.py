@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.binomial import clopper_pearson
 from knowledge_recycling.statistics.epsilon import epsilon_estimate
 from knowledge_recycling.statistics.rates import auc, auc_estimate, tpr_at_fpr
@@ -18,13 +19,13 @@ for the bootstrap's own bias at 12 pipelines."""
 
 def trials(
     rng: np.random.Generator, pipelines: int, records: int, shared: float, leak: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, Membership]:
     """Unit-variance scores; `shared` is the records' and a half of it the pipelines' deviation."""
     half = rng.random((pipelines // 2, records)).argsort(axis=1) < records // 2
     member = np.concatenate([half, ~half])
     own = (1 - 1.25 * shared**2) ** 0.5 * rng.normal(size=member.shape)
     effects = shared * rng.normal(size=records) + shared / 2 * rng.normal(size=(pipelines, 1))
-    return own + effects + leak * member, member
+    return own + effects + leak * member, Membership.of(member)
 
 
 @pytest.mark.parametrize("decimals", [1, 9])
@@ -32,7 +33,7 @@ def test_values_equal_the_plain_statistics(decimals: int) -> None:
     scores, member = trials(np.random.default_rng(0), 8, 150, 0.5, 0.5)
     scores = scores.round(decimals)
     area, rates = pooled_estimates(scores, member, fprs=(0.01, 0.1), draws=50)
-    sides = scores[member], scores[~member]
+    sides = scores[member.mask], scores[~member.mask]
     assert area.value == pytest.approx(auc(*sides), abs=1e-12)
     for fpr, rate in rates.items():
         assert rate.value == pytest.approx(tpr_at_fpr(*sides, fpr), abs=1e-12)
@@ -41,7 +42,7 @@ def test_values_equal_the_plain_statistics(decimals: int) -> None:
 def test_many_trials_are_binned_without_harm() -> None:
     scores, member = trials(np.random.default_rng(0), 16, 3000, 0.5, 0.5)
     area, rates = pooled_estimates(scores, member, fprs=(0.001, 0.01), draws=20)
-    sides = scores[member], scores[~member]
+    sides = scores[member.mask], scores[~member.mask]
     assert area.value == pytest.approx(auc(*sides), abs=1e-5)
     for fpr, rate in rates.items():
         assert rate.value <= tpr_at_fpr(*sides, fpr) <= rate.value * 1.01
@@ -68,7 +69,7 @@ def test_trials_that_share_nothing_are_not_treated_as_clusters() -> None:
     # Independent trials: the two-way interval is as wide as the plain one, not sqrt(3) times.
     scores, member = trials(np.random.default_rng(0), 16, 200, 0.0, 0.5)
     two_way = pooled_estimates(scores, member, draws=1000)[0]
-    plain = auc_estimate(scores[member], scores[~member])
+    plain = auc_estimate(scores[member.mask], scores[~member.mask])
     assert (two_way.high - two_way.low) / (plain.high - plain.low) == pytest.approx(1, rel=0.25)
 
 
@@ -76,7 +77,8 @@ def test_repeated_records_widen_the_interval_as_groups() -> None:
     scores, member = trials(np.random.default_rng(0), 12, 60, 0.6, 0.5)
     groups = np.repeat(np.arange(60), 4)
     once = pooled_estimates(scores, member, draws=300)[0]
-    copied = pooled_estimates(scores[:, groups], member[:, groups], groups=groups, draws=300)[0]
+    copies = Membership.of(member.mask[:, groups], groups=groups)
+    copied = pooled_estimates(scores[:, groups], copies, draws=300)[0]
     assert (copied.low, copied.high) == (
         pytest.approx(once.low, abs=1e-9),
         pytest.approx(once.high, abs=1e-9),
@@ -86,7 +88,8 @@ def test_repeated_records_widen_the_interval_as_groups() -> None:
 def test_a_perfect_attack_keeps_an_honest_end() -> None:
     rng = np.random.default_rng(0)
     member = np.tile([True, False], (6, 20))
-    area, rates = pooled_estimates(member + 0.1 * rng.random(member.shape), member, draws=100)
+    same = Membership(member, np.full(6, -1))
+    area, rates = pooled_estimates(member + 0.1 * rng.random(member.shape), same, draws=100)
     for estimate in (area, rates[0.01]):
         assert estimate.value == estimate.high == 1.0
         assert estimate.low == pytest.approx(0.025 ** (1 / 40))
@@ -94,8 +97,8 @@ def test_a_perfect_attack_keeps_an_honest_end() -> None:
 
 def test_rate_above_is_clopper_pearson_for_one_target() -> None:
     scores, member = trials(np.random.default_rng(0), 4, 400, 0.0, 1.0)
-    one = Trials.of(scores[:1], member[:1], None)
-    hits = int((scores[0][member[0]] >= 1.0).sum())
+    one = Trials.of(scores[:1], Membership.of(member.mask[:1]))
+    hits = int((scores[0][member.mask[0]] >= 1.0).sum())
     found, exact = rate_above(one, 1.0, True), clopper_pearson(hits, 200)
     assert found.value == exact.value
     # The effective number of trials differs by the variance's n - 1 alone.
@@ -123,14 +126,51 @@ def test_epsilon_bound_holds_for_randomised_response() -> None:
         rng = np.random.default_rng(seed)
         member = rng.random((1, 400)) < 0.5
         told = member ^ (rng.random((1, 400)) > 1 / (1 + np.exp(-epsilon)))
-        low = epsilon_estimate(told + 0.0, member, seed=seed).low
+        low = epsilon_estimate(told + 0.0, Membership.of(member), seed=seed).low
         above += low > epsilon
     # At most 5%; three standard deviations of Binomial(200, 0.05) allow 19.
     assert above <= 19
 
 
+def test_epsilon_hardly_depends_on_the_seed_of_the_splits() -> None:
+    rng = np.random.default_rng(0)
+    membership = Membership.of(np.repeat([True, False], 500))
+    scores = np.concatenate([rng.normal(1, 1, 500), rng.normal(size=500)])[None]
+    once, combined = (
+        [epsilon_estimate(scores, membership, seed=s, splits=n).value for s in range(20)]
+        for n in (1, 51)
+    )
+    # 0.65 to 1.26 of one split, 0.86 to 0.99 of the median of 51.
+    assert np.std(combined) < 0.3 * np.std(once)
+    assert max(combined) - min(combined) < 0.15
+    assert min(combined) > 0.8
+
+
+def test_epsilon_of_a_null_is_zero_in_95_of_100_audits() -> None:
+    found = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        membership = Membership.of(rng.permutation(np.repeat([True, False], 60)))
+        found.append(epsilon_estimate(rng.normal(size=(1, 120)), membership, splits=21).value)
+    # At most 5% by the proof; three standard deviations of Binomial(200, 0.05) allow 19.
+    assert np.count_nonzero(found) <= 19
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_epsilon_is_found_where_membership_was_drawn_by_the_same_seed(seed: int) -> None:
+    member = np.random.default_rng(seed).permutation(400) < 200
+    scores = np.random.default_rng(9).normal(size=400) + 4 * member
+    assert epsilon_estimate(scores[None], Membership.of(member), seed=seed).value > 1.5
+
+
+def test_a_half_without_members_gives_no_evidence() -> None:
+    # One member: in every split it stands in one half alone.
+    scores = np.arange(20.0)[None]
+    assert epsilon_estimate(scores, Membership.of(scores[0] == 19)).threshold is None
+
+
 def test_epsilon_of_too_few_records_is_zero() -> None:
-    assert epsilon_estimate([[1.0, 0.0]], [[True, False]]).low == 0.0
+    assert epsilon_estimate([[1.0, 0.0]], Membership.of([[True, False]])).low == 0.0
 
 
 @pytest.mark.parametrize(
@@ -143,4 +183,4 @@ def test_epsilon_of_too_few_records_is_zero() -> None:
 )
 def test_errors_say_what_is_wrong(scores: list, member: list, message: str) -> None:
     with pytest.raises(KRError, match=message):
-        pooled_estimates(scores, member)
+        pooled_estimates(scores, Membership.of(member))

@@ -332,14 +332,14 @@ def test_metrics_forget_what_was_lost(tmp_path: Path) -> None:
 
 def test_checkpoint_saves_when_it_is_time(tmp_path: Path) -> None:
     never = Checkpoint(tmp_path / "state.pt", 3600)
-    never.offer(lambda: {"step": 1})
+    never.offer(lambda: {"step": 1, "learner": {}})
     assert never.restore() is None
     always = Checkpoint(tmp_path / "state.pt", 0)
-    always.offer(lambda: {"step": 2, "weights": torch.ones(3)})
+    always.offer(lambda: {"step": 2, "learner": {"weights": torch.ones(3)}})
     state = Checkpoint(tmp_path / "state.pt", 0).restore()
     assert state is not None
     assert state["step"] == 2
-    assert torch.equal(state["weights"], torch.ones(3))
+    assert torch.equal(state["learner"]["weights"], torch.ones(3))
 
 
 @pytest.mark.parametrize("damage", [b"", b"text", MAGIC, MAGIC + b"x" * 500])
@@ -376,6 +376,13 @@ def test_what_was_changed_is_named(run_dir: RunDir, name: str, change: str) -> N
     if name.startswith("teacher"):
         with pytest.raises(KRError, match=f"{name}.*Bring the file back from a copy, or delete"):
             run_dir.is_done("teacher", {"config": "1"})
+
+
+def test_a_configuration_that_cannot_be_read_is_found(run_dir: RunDir) -> None:
+    path = run_dir.path / "config.yaml"
+    path.write_text("a: &a [1, 2]\nb: [*a, *a]\n")
+    with pytest.raises(KRError, match=r"config.yaml: cannot be read as YAML: it refers to itself"):
+        verify(run_dir)
 
 
 def test_a_run_of_an_older_version_is_refused_before_anything_changes(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
-from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, complements, moments
+from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, moments
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 
 Floats = NDArray[np.float64]
 PER_RECORD_FROM = 32
@@ -19,7 +20,7 @@ PER_RECORD_FROM = 32
 _LEAST_VARIANCE = 1e-12
 
 
-def online(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = None) -> Floats:
+def online(signals: ArrayLike, membership: Membership) -> Floats:
     """Log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2), Algorithm 1.
 
     The variances are each record's own from 32 IN and 32 OUT shadows up. Below, they are pooled:
@@ -28,8 +29,7 @@ def online(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = 
 
     Args:
         signals: (K, N), phi of record n under pipeline k (see `signals.logit_margin`).
-        membership: (K, N) bool, whether record n trained pipeline k.
-        pairs: (K,), the complement of each pipeline or -1; None finds them in membership.
+        membership: which records trained which pipeline.
 
     Returns:
         (K, N) scores of each pipeline as the target, higher means member; 0 for a record that
@@ -38,15 +38,14 @@ def online(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = 
     Raises:
         KRError: shapes or values that do not fit, or too few shadows for a variance.
     """
-    phi, member = as_signals(signals, membership)
-    pair = complements(member, pairs)
-    inside, outside = moments(phi, member, pair), moments(phi, ~member, pair)
+    phi, member = as_signals(signals, membership), membership.mask
+    inside, outside = moments(phi, member, membership), moments(phi, ~member, membership)
     many = np.minimum(inside.count, outside.count) >= PER_RECORD_FROM
     ratio = _log_normal(phi, inside, many) - _log_normal(phi, outside, many)
     return np.where((inside.count > 0) & (outside.count > 0), ratio, 0.0)
 
 
-def offline(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = None) -> Floats:
+def offline(signals: ArrayLike, membership: Membership) -> Floats:
     """Log Phi((phi - mu_out) / s_out): one-sided, from the OUT shadows alone (section V-C).
 
     The logarithm keeps the order of Phi and keeps apart the most exposed records, whose Phi all
@@ -55,8 +54,8 @@ def offline(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None =
     Returns:
         (K, N) scores, at most 0, higher means member; log 1/2 for a record with no OUT shadow.
     """
-    phi, member = as_signals(signals, membership)
-    outside = moments(phi, ~member, complements(member, pairs))
+    phi = as_signals(signals, membership)
+    outside = moments(phi, ~membership.mask, membership)
     distance = phi - outside.mean
     deviation = np.sqrt(_variance(outside, outside.count >= PER_RECORD_FROM))
     return np.asarray(log_ndtr(np.where(outside.count > 0, distance / deviation, 0.0)))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from knowledge_recycling.attacks.leave_pair_out import as_signals, complements, leave_pair_out
+from knowledge_recycling.attacks.leave_pair_out import as_signals, leave_pair_out
 from knowledge_recycling.attacks.logit_margin import probability
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 
 Floats = NDArray[np.float64]
 _TINY = 1e-300
@@ -20,8 +21,7 @@ _TINY = 1e-300
 
 def online(
     signals: ArrayLike,
-    membership: ArrayLike,
-    pairs: ArrayLike | None = None,
+    membership: Membership,
     *,
     gamma: float = 1.0,
 ) -> Floats:
@@ -29,28 +29,25 @@ def online(
 
     Args:
         signals: (K, N), phi of record n under pipeline k; p = 1 / (1 + exp(-phi)).
-        membership: (K, N) bool, whether record n trained pipeline k.
-        pairs: (K,), the complement of each pipeline or -1; None finds them in membership.
+        membership: which records trained which pipeline.
         gamma: above 0; 1 ranks all records, more looks at the top only (the paper uses 1 to 2).
 
     Returns:
         (K, N) scores in [0, 1) of each pipeline as the target, higher means member. A record
-        without an IN or OUT shadow has r = 1.
+        without an IN or OUT shadow has the median r.
 
     Raises:
         KRError: shapes or values that do not fit.
     """
-    phi, member = as_signals(signals, membership)
-    pair = complements(member, pairs)
+    phi, member = as_signals(signals, membership), membership.mask
     p = np.maximum(probability(phi), _TINY)
-    inside, outside = _mean(p, member, pair), _mean(p, ~member, pair)
-    return _dominated(p / np.where(np.isnan(inside + outside), p, (inside + outside) / 2), gamma)
+    inside, outside = _mean(p, member, membership), _mean(p, ~member, membership)
+    return _dominated(p / ((inside + outside) / 2), gamma)
 
 
 def offline(
     signals: ArrayLike,
-    membership: ArrayLike,
-    pairs: ArrayLike | None = None,
+    membership: Membership,
     *,
     gamma: float = 1.0,
     a: float = 0.3,
@@ -60,7 +57,6 @@ def offline(
     Args:
         signals: as in `online`.
         membership: as in `online`.
-        pairs: as in `online`.
         gamma: as in `online`.
         a: in [0, 1], how close mean p_in is to mean p_out; 1: the same.
 
@@ -72,16 +68,16 @@ def offline(
     """
     if not 0 <= a <= 1:
         raise KRError(f"a: {a} is not between 0 and 1")
-    phi, member = as_signals(signals, membership)
+    phi = as_signals(signals, membership)
     p = np.maximum(probability(phi), _TINY)
-    outside = _mean(p, ~member, complements(member, pairs))
-    return _dominated(p / np.where(np.isnan(outside), p, ((1 + a) * outside + 1 - a) / 2), gamma)
+    outside = _mean(p, ~membership.mask, membership)
+    return _dominated(p / (((1 + a) * outside + 1 - a) / 2), gamma)
 
 
-def _mean(p: Floats, chosen: NDArray[np.bool_], pairs: NDArray[np.intp]) -> Floats:
+def _mean(p: Floats, chosen: NDArray[np.bool_], membership: Membership) -> Floats:
     """Mean over the chosen shadows of each target; NaN where there is none; (K, N)."""
-    count = leave_pair_out(chosen.astype(np.float64), pairs)
-    total = leave_pair_out(np.where(chosen, p, 0.0), pairs)
+    count = leave_pair_out(chosen.astype(np.float64), membership)
+    total = leave_pair_out(np.where(chosen, p, 0.0), membership)
     mean = np.maximum(total / np.maximum(count, 1.0), _TINY)
     return np.where(count > 0, mean, np.nan)
 
@@ -90,5 +86,8 @@ def _dominated(ratio: Floats, gamma: float) -> Floats:
     """Share of each row's r(z) that are below r(x) / gamma: looked up, never n x m."""
     if not gamma > 0:
         raise KRError(f"gamma: {gamma} is not above 0")
+    # Undecided, not r = 1: offline, most r lie below 1, and a record would stand out by its lack.
+    median = np.nanmedian(ratio, axis=1, keepdims=True) if np.isnan(ratio).any() else ratio
+    ratio = np.where(np.isnan(ratio), np.nan_to_num(median, nan=1.0), ratio)
     rows = [np.searchsorted(np.sort(row), row / gamma, side="left") for row in ratio]
     return np.stack(rows) / ratio.shape[1]

@@ -17,19 +17,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, complements, moments
+from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, moments
 from knowledge_recycling.attacks.student_t import log_t, shrunken_variance
+from knowledge_recycling.membership.members import Membership
 
 Floats = NDArray[np.float64]
 
 
-def online(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = None) -> Floats:
+def online(signals: ArrayLike, membership: Membership) -> Floats:
     """Log t under IN minus log t under OUT, the two centres a shrunken shift apart.
 
     Args:
         signals: (K, N), as in `student_t.online`.
-        membership: (K, N) bool, likewise.
-        pairs: (K,), likewise.
+        membership: likewise.
 
     Returns:
         (K, N) scores of each pipeline as the target, higher means member, standardised within
@@ -38,9 +38,8 @@ def online(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = 
     Raises:
         KRError: shapes or values that do not fit, or too few shadows for a variance.
     """
-    phi, member = as_signals(signals, membership)
-    pair = complements(member, pairs)
-    inside, outside = moments(phi, member, pair), moments(phi, ~member, pair)
+    phi, member = as_signals(signals, membership), membership.mask
+    inside, outside = moments(phi, member, membership), moments(phi, ~member, membership)
     scores = np.stack([_row(phi[k], inside.row(k), outside.row(k)) for k in range(len(phi))])
     return _standardised(scores)
 

@@ -15,19 +15,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import digamma, polygamma
 
-from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, complements, moments
+from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, moments
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 
 Floats = NDArray[np.float64]
 
 
-def online(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = None) -> Floats:
+def online(signals: ArrayLike, membership: Membership) -> Floats:
     """Log t of the IN shadows minus log t of the OUT shadows.
 
     Args:
         signals: (K, N), phi of record n under pipeline k (see `signals.logit_margin`).
-        membership: (K, N) bool, whether record n trained pipeline k.
-        pairs: (K,), the complement of each pipeline or -1; None finds them in membership.
+        membership: which records trained which pipeline.
 
     Returns:
         (K, N) scores of each pipeline as the target, higher means member; 0 for a record that
@@ -36,9 +36,8 @@ def online(signals: ArrayLike, membership: ArrayLike, pairs: ArrayLike | None = 
     Raises:
         KRError: shapes or values that do not fit, or too few shadows for a variance.
     """
-    phi, member = as_signals(signals, membership)
-    pair = complements(member, pairs)
-    inside, outside = moments(phi, member, pair), moments(phi, ~member, pair)
+    phi, member = as_signals(signals, membership), membership.mask
+    inside, outside = moments(phi, member, membership), moments(phi, ~member, membership)
     ratio = _log_t(phi, inside) - _log_t(phi, outside)
     return np.where((inside.count > 0) & (outside.count > 0), ratio, 0.0)
 

@@ -13,11 +13,13 @@ from knowledge_recycling.auditing.auditor import (
 )
 from knowledge_recycling.auditing.figures import Audit, Figures
 from knowledge_recycling.auditing.score_files import audit_file
+from knowledge_recycling.membership.members import Membership
 
 __all__ = [
     "ATTACKS",
     "Audit",
     "Figures",
+    "Membership",
     "audit_file",
     "audit_pooled",
     "audit_scores",

@@ -7,27 +7,28 @@ at this power". Membership must be a random half of one pool (see `blind_baselin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from knowledge_recycling.attacks import lira, rmia, shrunken_t, student_t
-from knowledge_recycling.attacks.leave_pair_out import as_signals, complements
+from knowledge_recycling.attacks.leave_pair_out import as_signals
+from knowledge_recycling.auditing import notes
 from knowledge_recycling.auditing.figures import Audit, Figures, Single
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.epsilon import epsilon_estimate
 from knowledge_recycling.statistics.estimate import Floats, as_scores, group_codes
-from knowledge_recycling.statistics.rates import auc_estimate, tpr_at_fpr_estimate
+from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS, auc_estimate, tpr_at_fpr_estimate
 from knowledge_recycling.statistics.two_way import Trials, pooled_estimates, rate_above
 
 FPRS = {"0.01": 0.01, "0.001": 0.001}
-LEAST_NONMEMBERS = 10_000
-"""Non-member trials from which the TPR at 0.1% FPR is given."""
 
-Attack = Callable[[Floats, NDArray[np.bool_], NDArray[np.intp]], Floats]
+Attack = Callable[[Floats, Membership], Floats]
 ATTACKS: dict[str, Attack] = {
-    "threshold": lambda signals, membership, pairs: signals,
+    "threshold": lambda signals, membership: signals,
     "lira_online": lira.online,
     "lira_offline": lira.offline,
     "student_t": student_t.online,
@@ -35,7 +36,9 @@ ATTACKS: dict[str, Attack] = {
     "rmia_online": rmia.online,
     "rmia_offline": rmia.offline,
 }
-"""Scores (K, N) of every pipeline as the target, from signals, membership and complements."""
+"""Scores (K, N) of every pipeline as the target, from signals and membership."""
+PRIMARY = "shrunken_t"
+"""The attack that conclusions rest on, fixed beforehand: the one made for few shadows."""
 
 
 def audit_scores(
@@ -62,7 +65,7 @@ def audit_scores(
         seed: of the draws.
 
     Returns:
-        The figures of the one attack; the TPR at 0.1% FPR is None under 10,000 non-members.
+        The figures of the one attack; a TPR is None under `LEAST_NONMEMBERS`.
 
     Raises:
         KRError: as `statistics.auc_estimate`.
@@ -74,6 +77,7 @@ def audit_scores(
     """
     sides = [as_scores(member_scores, "member_scores")]
     sides.append(as_scores(nonmember_scores, "nonmember_scores"))
+    given = member_groups, nonmember_groups
     options: dict[str, Any] = {
         "member_groups": member_groups,
         "nonmember_groups": nonmember_groups,
@@ -90,21 +94,30 @@ def audit_scores(
         },
         epsilon=epsilon_estimate(
             np.concatenate(sides)[None],
-            np.repeat([True, False], [side.size for side in sides])[None],
-            groups=_joined(sides, member_groups, nonmember_groups),
+            Membership.of(
+                np.repeat([True, False], [side.size for side in sides]),
+                groups=_joined(sides, member_groups, nonmember_groups),
+            ),
             delta=delta,
             seed=seed,
         ),
     )
-    return Audit({name: found})
+    attacks = {name: found}
+    units = min(
+        np.unique(code).size
+        for code in (
+            group_codes(member_groups, sides[0].size, "member_groups"),
+            group_codes(nonmember_groups, sides[1].size, "nonmember_groups"),
+        )
+    )
+    said = notes.of_figures(attacks, sides[1].size, units)
+    return Audit(attacks, notes=notes.joined(said, notes.of_both_sides(*given)))
 
 
 def audit_signals(
     signals: ArrayLike,
-    membership: ArrayLike,
+    membership: Membership,
     *,
-    groups: ArrayLike | None = None,
-    pairs: ArrayLike | None = None,
     attacks: Sequence[str] = tuple(ATTACKS),
     delta: float = 0.0,
     draws: int = 1000,
@@ -114,31 +127,29 @@ def audit_signals(
 
     Args:
         signals: (K, N), phi of record n under pipeline k (see `attacks.signals.logit_margin`).
-        membership: (K, N) bool, whether record n trained pipeline k.
-        groups: (N,), the patient of each record; None: each record is its own.
-        pairs: (K,), the complement of each pipeline or -1; None finds them in membership.
+        membership: which records trained which pipeline, and whose they are: `Membership.of`.
         attacks: names out of `ATTACKS`.
         delta: of the guarantee whose epsilon is bounded.
         draws: bootstrap draws over records (patients) and pipelines.
         seed: of the draws.
 
     Returns:
-        The figures over all records; with groups also those of whole patients, whose score is the
-        mean over their records.
+        The figures over all records; with patients also those of whole patients, whose score is
+        the mean over their records.
 
     Raises:
-        KRError: shapes or values that do not fit, an unknown attack, or a patient of whom a
-            pipeline has some records and not others.
+        KRError: shapes or values that do not fit, or an unknown attack.
     """
-    scores = signal_scores(signals, membership, pairs=pairs, attacks=attacks)
-    return audit_pooled(scores, membership, groups=groups, delta=delta, draws=draws, seed=seed)
+    scores = signal_scores(signals, membership, attacks=attacks)
+    found = audit_pooled(scores, membership, delta=delta, draws=draws, seed=seed)
+    said = notes.of_signals(np.asarray(signals, dtype=np.float64))
+    return replace(found, notes=notes.joined(said, found.notes))
 
 
 def audit_pooled(
     scores: Mapping[str, Floats],
-    membership: ArrayLike,
+    membership: Membership,
     *,
-    groups: ArrayLike | None = None,
     delta: float = 0.0,
     draws: int = 1000,
     seed: int = 0,
@@ -146,28 +157,28 @@ def audit_pooled(
     """Figures of leave-pair-out scores (K, N) by attack; arguments and result of `audit_signals`.
 
     Raises:
-        KRError: a pipeline has some records of a patient and not others.
+        KRError: shapes or values that do not fit.
     """
-    member = np.asarray(membership, dtype=bool)
     options: dict[str, Any] = {"delta": delta, "draws": draws, "seed": seed}
-    records = {
-        name: _pooled(values, member, groups=groups, **options) for name, values in scores.items()
-    }
-    if groups is None:
-        return Audit(records)
-    whole = _group_membership(member, groups)
+    records = {name: _pooled(values, membership, **options) for name, values in scores.items()}
+    said = notes.joined(
+        notes.of_membership(membership),
+        notes.of_figures(records, int((~membership.mask).sum()), membership.units),
+    )
+    if membership.groups is None:
+        return Audit(records, notes=said)
+    whole = membership.of_patients()
     patients = {
-        name: _pooled(group_means(values, groups), whole, groups=None, **options)
+        name: _pooled(group_means(values, membership.groups), whole, **options)
         for name, values in scores.items()
     }
-    return Audit(records, patients)
+    return Audit(records, patients, said)
 
 
 def signal_scores(
     signals: ArrayLike,
-    membership: ArrayLike,
+    membership: Membership,
     *,
-    pairs: ArrayLike | None = None,
     attacks: Sequence[str] = tuple(ATTACKS),
 ) -> dict[str, Floats]:
     """The (K, N) leave-pair-out scores of the named attacks; arguments as in `audit_signals`.
@@ -175,21 +186,18 @@ def signal_scores(
     Raises:
         KRError: shapes or values that do not fit, or an unknown attack.
     """
-    phi, member = as_signals(signals, membership)
+    phi = as_signals(signals, membership)
     unknown = [name for name in attacks if name not in ATTACKS]
     if unknown:
         raise KRError(f"attack {unknown[0]!r} is unknown; known: {', '.join(ATTACKS)}")
-    pair = complements(member, pairs)
-    return {name: ATTACKS[name](phi, member, pair) for name in attacks}
+    return {name: ATTACKS[name](phi, membership) for name in attacks}
 
 
 def audit_target(
     scores: ArrayLike,
-    membership: ArrayLike,
+    membership: Membership,
     target: int,
     *,
-    pairs: ArrayLike | None = None,
-    groups: ArrayLike | None = None,
     fpr: float = 0.01,
 ) -> Single:
     """One pipeline's TPR and FPR at a threshold fixed on its shadows, with exact intervals.
@@ -199,10 +207,8 @@ def audit_target(
 
     Args:
         scores: (K, N) leave-pair-out scores, such as of `signal_scores`.
-        membership: (K, N) bool.
+        membership: which records trained which pipeline, and whose they are.
         target: which pipeline.
-        pairs: (K,), the complement of each pipeline or -1; None finds them in membership.
-        groups: (N,), the patient of each record; None: each record is its own.
         fpr: wanted false-positive rate, in (0, 1).
 
     Returns:
@@ -211,8 +217,8 @@ def audit_target(
     Raises:
         KRError: shapes or values that do not fit.
     """
-    trials = Trials.of(scores, membership, groups)
-    left_out = [target, complements(trials.member, pairs)[target]]
+    trials = Trials.of(scores, membership)
+    left_out = [target, membership.pairs[target]]
     shadow = ~np.isin(np.arange(len(trials.scores)), left_out)
     reference = np.sort(trials.scores[shadow][~trials.member[shadow]])[::-1]
     allowed = min(int(fpr * reference.size * (1 + 1e-12)), reference.size - 1)
@@ -230,28 +236,27 @@ def group_means(scores: Floats, groups: ArrayLike) -> Floats:
 
 def _pooled(
     scores: Floats,
-    member: NDArray[np.bool_],
+    membership: Membership,
     *,
-    groups: ArrayLike | None,
     delta: float,
     draws: int,
     seed: int,
 ) -> Figures:
-    nonmembers = int((~member).sum())
+    nonmembers = int((~membership.mask).sum())
     fprs = {text: fpr for text, fpr in FPRS.items() if _enough(nonmembers, fpr)}
     area, rates = pooled_estimates(
-        scores, member, fprs=tuple(fprs.values()), groups=groups, draws=draws, seed=seed
+        scores, membership, fprs=tuple(fprs.values()), draws=draws, seed=seed
     )
     found = {text: rates[fpr] for text, fpr in fprs.items()}
     return Figures(
         auc=area,
         tpr_at_fpr={text: found.get(text) for text in FPRS},
-        epsilon=epsilon_estimate(scores, member, groups=groups, delta=delta, seed=seed),
+        epsilon=epsilon_estimate(scores, membership, delta=delta, seed=seed),
     )
 
 
 def _enough(nonmembers: int, fpr: float) -> bool:
-    return fpr > 0.001 or nonmembers >= LEAST_NONMEMBERS
+    return nonmembers >= LEAST_NONMEMBERS[fpr]
 
 
 def _joined(
@@ -261,13 +266,3 @@ def _joined(
     first = group_codes(member_groups, sides[0].size, "member_groups")
     second = group_codes(nonmember_groups, sides[1].size, "nonmember_groups")
     return np.concatenate([first, second + first.max() + 1])
-
-
-def _group_membership(member: NDArray[np.bool_], groups: ArrayLike) -> NDArray[np.bool_]:
-    share = group_means(member.astype(np.float64), groups)
-    if ((share > 0) & (share < 1)).any():
-        raise KRError(
-            "groups: a pipeline trained on some records of a group and not on others; "
-            "membership must be drawn by group"
-        )
-    return share == 1

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from knowledge_recycling.auditing.figures import Control
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.estimate import Estimate, Floats, group_codes
 
 Bools = NDArray[np.bool_]
@@ -19,9 +20,8 @@ LEVEL = 0.99
 
 def blind_baseline(
     features: ArrayLike,
-    membership: ArrayLike,
+    membership: Membership,
     *,
-    groups: ArrayLike | None = None,
     strata: ArrayLike | None = None,
     folds: int = 5,
     draws: int = 1000,
@@ -36,8 +36,8 @@ def blind_baseline(
 
     Args:
         features: (n, d), such as pixels or fixed features of the images.
-        membership: (P, n) bool, independent halves, or (n,) for one.
-        groups: (n,), the patient of each record, kept in one fold; None: each is its own.
+        membership: halves of the n records, of which one of each pair is looked at: its
+            complement is the same split. Patients are kept in one fold.
         strata: (n,), such as classes, within which the halves were drawn; None: no strata.
         folds: of the cross-validation.
         draws: of the membership.
@@ -50,14 +50,13 @@ def blind_baseline(
     Raises:
         KRError: shapes that do not fit, or too few records (patients) of a side for the folds.
     """
-    x, member = np.asarray(features, dtype=np.float64), np.asarray(membership, dtype=bool)
-    member = np.atleast_2d(member)
+    x = np.asarray(features, dtype=np.float64)
+    member, unit = membership.mask[membership.one_of_each_pair], membership.cluster
     if x.ndim != 2 or member.shape[1:] != x.shape[:1]:
         raise KRError(
             f"features and membership: expected (n, d) and (n,), got {x.shape} and "
-            f"{np.shape(membership)}"
+            f"{member.shape[1:]}"
         )
-    unit = group_codes(groups, len(x), "groups")
     least = min(np.unique(unit[row == side]).size for row in member for side in (True, False))
     if least < folds:
         raise KRError(f"blind baseline: {least} members or non-members are too few; need {folds}")

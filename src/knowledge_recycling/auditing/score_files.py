@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from knowledge_recycling.auditing.auditor import audit_scores, audit_signals
 from knowledge_recycling.auditing.figures import Audit
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 
 _FILES = (
     ({"member_scores", "nonmember_scores"}, {"member_groups", "nonmember_groups"}),
@@ -30,7 +31,8 @@ def load_scores(path: Path) -> dict[str, NDArray[Any]]:
             `groups` (N,) and `pairs` (K,).
 
     Returns:
-        The arrays, ready as keyword arguments of `audit_scores` or `audit_signals`.
+        The arrays, ready as keyword arguments of `audit_scores`, or, `signals` apart, of
+        `Membership.of`.
 
     Raises:
         KRError: the file is missing, no npz, holds Python objects, or lacks or mixes arrays.
@@ -72,9 +74,12 @@ def audit_file(path: Path, *, draws: int = 1000, seed: int = 0) -> Audit:
     Raises:
         KRError: as `load_scores`, `audit_scores` and `audit_signals`.
     """
-    arrays: dict[str, Any] = dict(load_scores(path))
-    audit = audit_signals if "signals" in arrays else audit_scores
+    arrays: dict[str, Any] = load_scores(path)
+    options: dict[str, Any] = {"draws": draws, "seed": seed}
     try:
-        return audit(**arrays, draws=draws, seed=seed)
+        if "signals" not in arrays:
+            return audit_scores(**arrays, **options)
+        signals, mask = arrays.pop("signals"), arrays.pop("membership")
+        return audit_signals(signals, Membership.of(mask, **arrays), **options)
     except KRError as error:
         raise KRError(f"{path}: {error}") from None

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 
 from knowledge_recycling.auditing import auditor
+from knowledge_recycling.auditing.auditor import PRIMARY as PRIMARY
 from knowledge_recycling.auditing.blind_baseline import blind_baseline
 from knowledge_recycling.auditing.figures import CanaryArm, Control, Copies, Figures, Power, Target
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.binomial import power_statement
 from knowledge_recycling.statistics.epsilon import one_run_epsilon
 from knowledge_recycling.statistics.rates import mean_interval, roc_curve
 from knowledge_recycling.statistics.two_way import pooled_estimates
-
-PRIMARY = "shrunken_t"
-"""The attack that conclusions rest on, fixed beforehand: the one made for few shadows."""
 
 LABEL_VARIANTS = ("hard_labels", "tempered_labels", "rounded_labels")
 """The same synthetic images, labelled otherwise: the ablation of `soft_labels`."""
@@ -63,8 +62,7 @@ class Verdict:
 
 def judge(
     phi: Mapping[str, np.ndarray],
-    membership: np.ndarray,
-    groups: np.ndarray | None,
+    membership: Membership,
     features: np.ndarray,
     labels: np.ndarray,
     *,
@@ -75,14 +73,13 @@ def judge(
 
     Args:
         phi: channel -> signals (K, N), higher for members.
-        membership: (K, N) bool, rows 2i and 2i + 1 complements.
-        groups: (N,) the patient of each record, or None.
+        membership: who trained what, and the patient of each record.
         features: (N, d) of the images alone, for the blind baseline.
         labels: (N,) the classes, within which membership was drawn.
         draws: bootstrap draws.
         seed: of draws and folds.
     """
-    options: dict[str, Any] = {"groups": groups, "draws": draws, "seed": seed}
+    options: dict[str, Any] = {"draws": draws, "seed": seed}
     targets: dict[str, Target] = {}
     curves: dict[str, np.ndarray] = {}
     for channel, values in phi.items():
@@ -92,25 +89,21 @@ def judge(
             attacks=_of_shadows(found.attacks),
             groups=_of_shadows(found.groups) if found.groups else None,
             notes=found.notes,
-            single=auditor.audit_target(
-                scores[PRIMARY], membership, FIRST, groups=groups, fpr=0.01
-            ),
+            single=auditor.audit_target(scores[PRIMARY], membership, FIRST, fpr=0.01),
         )
         if channel not in LABEL_VARIANTS:
             drawn = _curves(scores[PRIMARY], membership, **options)
             curves |= {f"shadows.{channel}.{name}": curve for name, curve in drawn.items()}
         if channel == "student":
-            exposed = _exposed(scores[PRIMARY], membership)
-    # One of each pair: its complement is the same split.
-    control = blind_baseline(features, membership[::2], strata=labels, **options)
-    # Records, or patients, and not trials: those of one record are not independent.
-    units = membership.shape[1] if groups is None else len(np.unique(groups))
+            exposed = _exposed(scores[PRIMARY], membership.mask)
+    control = blind_baseline(features, membership, strata=labels, **options)
     found_teacher = targets["teacher"].attacks[PRIMARY].auc.low > 0.5
     return Verdict(
         targets=targets,
         control=control,
         powered=bool(found_teacher and control.passed),
-        power=power_statement(units, units, 0.01),
+        # Records, or patients, and not trials: those of one record are not independent.
+        power=power_statement(membership.units, membership.units, 0.01),
         curves=curves,
         exposed=exposed,
     )
@@ -120,9 +113,9 @@ def _of_shadows(attacks: Mapping[str, Figures]) -> dict[str, Figures]:
     return {name: replace(figures, protocol="shadows") for name, figures in attacks.items()}
 
 
-def _curves(scores: np.ndarray, membership: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
+def _curves(scores: np.ndarray, membership: Membership, **options: Any) -> dict[str, np.ndarray]:
     """ROC curve of all trials, and its band: 95% intervals of the TPR at each FPR of `BAND`."""
-    fpr, tpr = roc_curve(scores[membership], scores[~membership])
+    fpr, tpr = roc_curve(scores[membership.mask], scores[~membership.mask])
     _, rates = pooled_estimates(scores, membership, fprs=BAND.tolist(), **options)
     low, high = (np.array([getattr(e, end) for e in rates.values()]) for end in ("low", "high"))
     return {"fpr": fpr, "tpr": tpr, "band_fpr": BAND, "band_low": low, "band_high": high}
@@ -130,7 +123,7 @@ def _curves(scores: np.ndarray, membership: np.ndarray, **options: Any) -> dict[
 
 def canary_arm(
     phi: Mapping[str, np.ndarray],
-    membership: np.ndarray,
+    membership: Membership,
     kinds: Mapping[str, np.ndarray],
     *,
     draws: int,
@@ -143,7 +136,7 @@ def canary_arm(
 
     Args:
         phi: channel -> signals (K, N) on all records.
-        membership: (K, N) bool.
+        membership: who trained what.
         kinds: kind of canary -> (N,) bool, which records are of it.
         draws: bootstrap draws.
         seed: of the draws.
@@ -152,7 +145,7 @@ def canary_arm(
         What was found, by channel.
     """
     chosen = np.any(list(kinds.values()), axis=0)
-    member = membership[:, chosen]
+    member = membership.select(chosen)
     of_kind = {name: records[chosen] for name, records in kinds.items()}
     single = ~of_kind[COMPANIED]
     arm: dict[str, CanaryArm] = {}
@@ -160,20 +153,20 @@ def canary_arm(
         scores = auditor.signal_scores(phi[channel][:, chosen], member, attacks=CANARY_ATTACKS)
         primary = scores[PRIMARY]
         by_kind = {
-            name: pooled_estimates(primary[:, records], member[:, records], draws=draws, seed=seed)[
-                0
-            ]
+            name: pooled_estimates(
+                primary[:, records], member.select(records), draws=draws, seed=seed
+            )[0]
             for name, records in of_kind.items()
         }
         arm[channel] = CanaryArm(
             attacks=auditor.audit_pooled(scores, member, draws=draws, seed=seed).attacks,
             kinds=by_kind,
-            one_run=one_run_epsilon(primary[FIRST, single], member[FIRST, single]),
+            one_run=one_run_epsilon(primary[FIRST, single], member.mask[FIRST, single]),
         )
     return arm
 
 
-def copies(synthetic: np.ndarray, held_out: np.ndarray, membership: np.ndarray) -> Copies:
+def copies(synthetic: np.ndarray, held_out: np.ndarray, membership: Membership) -> Copies:
     """Copy detector: records with a synthetic image nearer than any record of the other side.
 
     Chance makes such records too, so members are compared with non-members, for whom the members
@@ -182,7 +175,7 @@ def copies(synthetic: np.ndarray, held_out: np.ndarray, membership: np.ndarray) 
     Args:
         synthetic: (K, N) minus the log distance to the nearest synthetic image.
         held_out: (K, N) the same to the nearest record of the other side.
-        membership: (K, N) bool, rows 2i and 2i + 1 complements.
+        membership: who trained what.
 
     Returns:
         The shares, each with a Student's t interval over the complementary pairs.
@@ -190,10 +183,9 @@ def copies(synthetic: np.ndarray, held_out: np.ndarray, membership: np.ndarray) 
     near = synthetic > held_out
 
     def share(side: np.ndarray) -> np.ndarray:
-        by_pipeline = (near & side).sum(1) / side.sum(1)
-        return np.asarray(by_pipeline.reshape(-1, 2).mean(1))
+        return membership.mean_of_pairs((near & side).sum(1) / side.sum(1))
 
-    inside, outside = share(membership), share(~membership)
+    inside, outside = share(membership.mask), share(~membership.mask)
     return Copies(
         members=mean_interval(inside),
         nonmembers=mean_interval(outside),

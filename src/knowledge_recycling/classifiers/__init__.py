@@ -5,16 +5,30 @@ from __future__ import annotations
 import importlib
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from torch import nn
 
+from knowledge_recycling.classifiers.feature_network import FeatureNetwork
 from knowledge_recycling.classifiers.resnet import ResNet
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage.networks import load_network, save_network
 
-OWN = ("resnet",)
+OWN = ("resnet", "features")
 """Networks of this package, which a file may name."""
+
+
+class Spec(TypedDict):
+    """The keyword arguments of `build` that a file keeps."""
+
+    network: str
+    channels: int
+    classes: int
+    size: int
+    width: int
+    blocks: tuple[int, ...] | list[int]
+    symmetry: NotRequired[str]
+    block: NotRequired[int]
 
 
 def build(
@@ -25,23 +39,30 @@ def build(
     size: int,
     width: int,
     blocks: tuple[int, ...] | list[int],
+    symmetry: str = "none",
+    block: int = 0,
     trust_code: bool = False,
 ) -> nn.Module:
     """Makes an untrained classifier: images (n, channels, size, size) in -1..1 to logits (n, C).
 
     Args:
-        network: `resnet`, or `package.module:factory`, a function of (channels, classes, size).
+        network: `resnet`, `features`, or `package.module:factory`, a function of (channels,
+            classes, size).
         channels: 1 grey, 3 colour.
         classes: C.
         size: side of the images in pixels.
         width: ResNet only: channels of the first stage.
         blocks: ResNet only: residual blocks of each stage.
+        symmetry: `features` only, see `features.Features`.
+        block: `features` only: features of each of the three blocks.
         trust_code: import and call whatever `network` names.
 
     Raises:
         KRError: the import path is not trusted, leads nowhere, or not to a network.
     """
-    if network in OWN:
+    if network == "features":
+        return FeatureNetwork(channels, classes, symmetry, block)
+    if network == "resnet":
         return ResNet(channels, classes, width, tuple(blocks))
     if ":" in network and not trust_code:
         raise KRError(
@@ -60,8 +81,8 @@ def build(
     return made
 
 
-def save(path: Path, network: nn.Module, spec: dict[str, Any]) -> None:
-    """Writes a classifier and the keyword arguments of `build` that make it."""
+def save(path: Path, network: nn.Module, spec: Spec) -> None:
+    """Writes a classifier and what makes it."""
     save_network(path, network, spec)
 
 

@@ -9,15 +9,16 @@ from knowledge_recycling.results import Calibration, Classification
 
 
 def quick_look(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy, AUC and cross-entropy: what choices on validation are made by.
+    """Accuracy, AUC (where there are two classes) and cross-entropy, which choices are made by.
 
     Args:
         probabilities: (n, C), rows sum to 1.
         labels: (n,) in 0..C-1.
     """
+    auc = macro_auc(probabilities, labels)
     return {
         "accuracy": float(np.mean(probabilities.argmax(1) == labels)),
-        "auc": macro_auc(probabilities, labels),
+        **({} if auc is None else {"auc": auc}),
         "loss": cross_entropy(probabilities, labels),
     }
 
@@ -49,10 +50,11 @@ def classification(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
     )
 
 
-def macro_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over the classes of the AUC of one class against the rest; 0.5 where undefined.
+def macro_auc(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """Mean over the classes of the AUC of one class against the rest.
 
-    Classes that the labels lack, or that are all there is, cannot be ranked and are left out.
+    Classes that the labels lack, or that are all there is, cannot be ranked and are left out;
+    None where that leaves none.
 
     Example:
         >>> macro_auc(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
@@ -60,7 +62,7 @@ def macro_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """
     rankable = [c for c in range(probabilities.shape[1]) if 0 < np.mean(labels == c) < 1]
     if not rankable:
-        return 0.5
+        return None
     return float(np.mean([roc_auc_score(labels == c, probabilities[:, c]) for c in rankable]))
 
 

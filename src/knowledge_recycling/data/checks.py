@@ -9,6 +9,7 @@ import numpy as np
 from knowledge_recycling.data.names import check_classes, group_codes, strip_all
 from knowledge_recycling.data.scale import Range, Seen
 from knowledge_recycling.data.types import OPEN
+from knowledge_recycling.data.words import shown
 from knowledge_recycling.errors import KRError
 
 
@@ -144,7 +145,7 @@ def as_codes(
         found = order_names(np.unique(labels).tolist())
         place = {name: code for code, name in enumerate(found)}
         codes = np.array([place[name] for name in labels.tolist()], np.int64)
-        mapped = ", ".join(f"{name}={code}" for name, code in place.items())
+        mapped = ", ".join(f"{shown(name)}={code}" for name, code in place.items())
         notes = [f"class names mapped to labels in order: {_short(mapped)}"]
         return codes, found, notes + check_classes(found, where)
     if names is None:

@@ -158,6 +158,7 @@ def _read_whole(image: Image.Image, rule: Rule, look: bool) -> Decoded:
 
 def _facts(image: Image.Image) -> Decoded:
     """What the header says."""
+    depth = _depth(image)  # first: once a file is loaded, nothing tells 16-bit colour from 8-bit
     # For want of EXIF data in a PNG's header Pillow would decode all of it.
     asked = image.format != "PNG" or "exif" in image.info
     orientation = image.getexif().get(ORIENTATION, 1) if asked else 1
@@ -169,7 +170,7 @@ def _facts(image: Image.Image) -> Decoded:
         None,
         shape,
         format=str(image.format),
-        depth=_depth(image),
+        depth=depth,
         grey_file=grey,
         alpha=image.has_transparency_data,
         turned=orientation > 1,
@@ -221,6 +222,9 @@ def _eight_bits(image: Image.Image, facts: Decoded, rule: Rule, side: int | None
 
 
 def _deep_grey(image: Image.Image, facts: Decoded, rule: Rule, side: int | None) -> Decoded:
+    if facts.alpha:
+        why = "has 16 bits and a transparent value, which are not read together; save it with 8"
+        return replace(facts, error=why)
     values = np.asarray(image)
     if not np.isfinite(values).all():
         return replace(facts, error="holds NaN or infinite values")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from knowledge_recycling.data.files import open_regular
-from knowledge_recycling.data.words import count
+from knowledge_recycling.data.words import count, shown
 from knowledge_recycling.errors import KRError
 
 BY_SUFFIX = {
@@ -106,9 +106,9 @@ def left_out(found: Iterable[tuple[str, str]]) -> list[str]:
 def _sentence(kind: str, classes: Counter[str]) -> str:
     total = sum(classes.values())
     where = ", ".join(
-        f"{n} of class {label}" if label else f"{n} beside the class folders"
+        f"{n} of class {shown(label)}" if label else f"{n} beside the class folders"
         for label, n in sorted(classes.items())
     )
-    noun = "file without a suffix" if kind == "no suffix" else f"{kind} file"
+    noun = "file without a suffix" if kind == "no suffix" else f"{shown(kind)} file"
     plural = noun.replace("file", "files")
     return f"{count(total, noun, plural)} {'was' if total == 1 else 'were'} left out ({where})"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from knowledge_recycling.data.decode import SUFFIXES
 from knowledge_recycling.data.files import SPECIAL, unreadable
 from knowledge_recycling.data.kinds import PICTURES, kind_of_name, sniff
-from knowledge_recycling.data.names import check_classes, check_path_name
+from knowledge_recycling.data.names import check_classes, check_path_name, stripped
 from knowledge_recycling.data.types import OPEN, SPLITS
 from knowledge_recycling.data.words import Problem, count, listed, refuse, shown
 from knowledge_recycling.errors import KRError
@@ -118,11 +118,11 @@ class _Walk:
             self.problems.append(
                 Problem(f"{prefix}{' ' * bool(prefix)}has no class folders; expected {SHAPE}")
             )
-        for label in labels:
-            self._one_class(prefix, label, split)
+        check_classes(labels, shown(f"{self.root}/{prefix}".rstrip("/")))
+        for folder in labels:
+            self._one_class(f"{prefix}{folder}", stripped(folder), split)
 
-    def _one_class(self, prefix: str, label: str, split: int) -> None:
-        name = f"{prefix}{label}"
+    def _one_class(self, name: str, label: str, split: int) -> None:
         entries = list(self.entries(self.root / name))
         nested = [e.name for e in entries if _is_dir(e)]
         files = [e for e in entries if not _is_dir(e)]
@@ -262,5 +262,5 @@ def _mask_sentence(pattern: str, labels: Counter[str]) -> str:
     what = "was left out as the mask of an image beside it"
     if total > 1:
         what = "were left out as masks of the images beside them"
-    where = ", ".join(f"{n} of {label}" for label, n in sorted(labels.items()))
+    where = ", ".join(f"{n} of {shown(label)}" for label, n in sorted(labels.items()))
     return f"{count(total, 'file')} {shown(pattern)} {what} ({where})"

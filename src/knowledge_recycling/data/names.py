@@ -11,10 +11,10 @@ from knowledge_recycling.data.words import count, shown
 from knowledge_recycling.errors import KRError
 
 NOT_A_VALUE = frozenset({"", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "?", "-", "."})
-"""What a missing value turns into when a table is written as text."""
+"""What a missing value turns into when a table is written as text; Python writes None."""
 
 UNKNOWN = frozenset({"none", "unknown", "missing", "undefined", "unspecified", "not available"})
-"""Words for a patient nobody knows; a class may bear them, with a note."""
+"""Words for a patient nobody knows; a class may bear them, with a note, as in "tumour: none"."""
 
 
 def stripped(name: str) -> str:
@@ -49,7 +49,7 @@ def check_classes(names: Iterable[str], where: str) -> list[str]:
     names = list(names)
     for name in names:
         check_path_name(name, where)
-    if void := [name for name in names if stripped(name).casefold() in NOT_A_VALUE]:
+    if void := [name for name in names if _is_missing(stripped(name))]:
         raise KRError(
             f"{where}: {void[0]!r} as a class is a missing label turned into text; remove its "
             "images, or give them their class"
@@ -61,6 +61,10 @@ def check_classes(names: Iterable[str], where: str) -> list[str]:
         )
     doubtful = [name for name in names if stripped(name).casefold() in UNKNOWN]
     return [f"the class {name!r} may stand for a missing label" for name in doubtful]
+
+
+def _is_missing(name: str) -> bool:
+    return name == "None" or name.casefold() in NOT_A_VALUE
 
 
 def _alike(names: Sequence[str]) -> tuple[str, str] | None:

@@ -61,13 +61,14 @@ def read_groups(root: Path, table: str, files: list[str]) -> tuple[np.ndarray, l
                 "file one row"
             )
         known[name], lines[name] = group, line
-    if absent := [file for file in files if file not in known]:
+    keys = [stripped(file) for file in files]
+    if absent := [file for file, key in zip(files, keys, strict=True) if key not in known]:
         raise KRError(
             f"{where}: {count(len(absent), 'image')} without a group, such as "
             f"{shown(absent[0])}; give each file, relative to the image folder, its group"
         )
-    groups = np.array([known[file] for file in files], np.str_)
-    codes = group_codes(groups, where, lambda i: f"line {lines[files[i]]}")
+    groups = np.array([known[key] for key in keys], np.str_)
+    codes = group_codes(groups, where, lambda i: f"line {lines[keys[i]]}")
     unused = len(known) - len(files)
     rest = "names a file that is no image read" if unused == 1 else "name no image that is read"
     return codes, [f"{count(unused, 'row')} of the groups file {rest}"] * (unused > 0)

@@ -11,7 +11,7 @@ from knowledge_recycling.config import Data
 from knowledge_recycling.data.source import open_source
 from knowledge_recycling.data.splits import draw, drawn_splits
 from knowledge_recycling.data.types import SPLITS, Source, Split
-from knowledge_recycling.data.words import count
+from knowledge_recycling.data.words import count, listed, shown
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.results import SplitRecord
 
@@ -108,7 +108,7 @@ def _split_notes(
     notes = _constant_notes(source, indices)
     for name in ("val", "test"):
         if absent := [source.class_names[c] for c, n in enumerate(counts[name]) if n == 0]:
-            notes.append(f"{name} has no image of: {', '.join(absent)}")
+            notes.append(f"{name} has no image of: {listed(absent, 20)}")
     notes += _label_notes(source)
     again = len(indices["train"]) - len(np.unique(source.copies[indices["train"]]))
     if again:
@@ -148,7 +148,7 @@ def _constant_notes(source: Source, indices: Mapping[str, np.ndarray]) -> list[s
             )
     for label, class_name in enumerate(source.class_names):
         if source.constant[source.labels == label].all():
-            notes.append(f"all images of class {class_name} are constant")
+            notes.append(f"all images of class {shown(class_name)} are constant")
     return notes
 
 

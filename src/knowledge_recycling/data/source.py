@@ -24,6 +24,7 @@ from knowledge_recycling.data.scale import check_contrast
 from knowledge_recycling.data.types import OPEN, Source
 from knowledge_recycling.data.words import shown
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.storage import files
 
 
 def open_source(config: Data) -> Source:
@@ -166,8 +167,7 @@ def _with_names(source: Source, config: Data, path: Path) -> Source:
 
 def _with_canaries(source: Source, path: Path) -> Source:
     """Appends the records of a file to train; a unit of theirs counts as one patient."""
-    with np.load(path, allow_pickle=False) as file:
-        images, labels, unit = file["images"], file["labels"], file["unit"]
+    images, labels, unit = _canaries(source, path)
     groups = source.groups
     if groups is not None:
         groups = np.concatenate([groups, groups.max() + 1 + unit])
@@ -178,6 +178,29 @@ def _with_canaries(source: Source, path: Path) -> Source:
         groups=groups,
         assigned=np.concatenate([source.assigned, np.zeros(len(labels), np.int8)]),
     )
+
+
+def _canaries(source: Source, path: Path) -> list[np.ndarray]:
+    """Images, labels and units of a file that the shadows wrote.
+
+    Raises:
+        KRError: it cannot be read, or does not belong to the source.
+    """
+    found = files.read_npz(path)
+    arrays = [found.get(name, np.empty(0)) for name in ("images", "labels", "unit")]
+    images, labels, unit = arrays
+    fits = (
+        images.dtype == np.uint8
+        and images.shape[1:] == source.images.shape[1:]
+        and labels.shape == unit.shape == images.shape[:1]
+        and labels.dtype.kind == unit.dtype.kind == "i"
+        and len(labels) > 0
+        and 0 <= labels.min() <= labels.max() < len(source.class_names)
+        and unit.min() >= 0
+    )
+    if not fits:
+        raise KRError(f"{shown(str(path))}: holds no canaries for these data")
+    return arrays
 
 
 def _checked(source: Source, config: Data, where: str) -> Source:

@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import connected_components
 
 from knowledge_recycling.config import Data
 from knowledge_recycling.data.types import OPEN, SPLITS, Source
+from knowledge_recycling.data.words import count
 from knowledge_recycling.errors import KRError
 
 ATTEMPTS = 20
@@ -125,9 +126,9 @@ def _draw_groups(
     raise KRError(
         f"{source.name}: no way was found to bring each class into each of "
         f"{', '.join(drawn_splits(source))} with {what} kept together: class "
-        f"{source.class_names[rarest]!r} has {np.sum(labels == rarest)} images, and "
-        f"{np.sum(pairs == rarest)} once those are one; add images of other patients to it, or "
-        "give the splits"
+        f"{source.class_names[rarest]!r} has {np.sum(labels == rarest)} images in "
+        f"{count(int(np.sum(pairs == rarest)), 'set')} that cannot be divided; add other images to "
+        "it, or give the splits"
     )
 
 

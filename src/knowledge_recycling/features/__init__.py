@@ -11,17 +11,18 @@ of f over procedural images:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.features import network, scattering
-from knowledge_recycling.features.patches import Dictionary
+from knowledge_recycling.features.patches import ATOMS, Dictionary
+from knowledge_recycling.features.patches import SIDE as PATCH
 from knowledge_recycling.features.procedural import SIDE, draw
 from knowledge_recycling.features.symmetry import SYMMETRIES
 from knowledge_recycling.features.whitening import Basis, principal_axes
@@ -36,57 +37,81 @@ DECAY = 0.15
 CHUNK = 128
 
 
-@dataclass(frozen=True)
-class Features:
-    """Maps images to unit vectors; made by `Features.make`.
+class Features(nn.Module):
+    """Maps images to unit vectors; made by `Features.make`, and all of it is in its buffers.
+
+    Args:
+        channels: 1 grey, 3 colour.
+        symmetry: changes that leave the class of an image as it is: `none`, `flip`
+            (left-right) or `square` (the eight rotations and flips).
+        block: number k of features of each of the three blocks, 1..600.
+
+    Raises:
+        KRError: unknown symmetry, number of channels or block out of range.
 
     Example:
         >>> features = Features.make(channels=1, symmetry="flip", block=20)
-        >>> features(np.zeros((5, 28, 28, 1), np.uint8)).shape, features.dim
+        >>> features.of_bytes(np.zeros((5, 28, 28, 1), np.uint8)).shape, features.dim
         ((5, 60), 60)
     """
 
-    channels: int
-    symmetry: str
-    dictionary: Dictionary
-    bases: tuple[Basis, ...]
+    kernels: Tensor
 
-    @classmethod
-    @torch.no_grad()
-    def make(cls, *, channels: int, symmetry: str = "none", block: int = LARGEST) -> Features:
-        """Computes the dictionary and the three bases from procedural images: 10 to 40 seconds.
-
-        Args:
-            channels: 1 grey, 3 colour.
-            symmetry: changes that leave the class of an image as it is: `none`, `flip`
-                (left-right) or `square` (the eight rotations and flips).
-            block: number k of features of each of the three blocks, 1..600.
-
-        Raises:
-            KRError: unknown symmetry, number of channels or block out of range.
-        """
+    def __init__(self, channels: int, symmetry: str, block: int) -> None:
+        super().__init__()
         if channels not in (1, 3):
             raise KRError(f"features: expected 1 or 3 channels, got {channels}")
         if symmetry not in SYMMETRIES:
             raise KRError(f"symmetry {symmetry!r}: expected one of {', '.join(SYMMETRIES)}")
         if not 1 <= block <= LARGEST:
             raise KRError(f"features: expected 1..{LARGEST} features per block, got {block}")
-        images = draw(PROCEDURAL, channels, SEED)
-        dictionary = Dictionary.draw(draw(PROCEDURAL, channels, SEED + 1), SEED)
-        bases = tuple(
-            principal_axes(torch.cat([raw(chunk) for chunk in images.split(CHUNK)]), block, DECAY)
-            for raw in _raw(dictionary, symmetry)
+        self.channels, self.symmetry, self.block = channels, symmetry, block
+        self.register_buffer("kernels", torch.zeros(8 * ATOMS, channels, PATCH, PATCH))
+        with torch.no_grad():
+            blank = torch.zeros(1, channels, SIDE, SIDE)
+            dims = [raw(blank).shape[1] for raw in self._raw()]
+        for i, d in enumerate(dims):
+            self.register_buffer(f"mean{i}", torch.zeros(d))
+            self.register_buffer(f"axes{i}", torch.zeros(d, block))
+
+    @classmethod
+    def make(cls, *, channels: int, symmetry: str = "none", block: int = LARGEST) -> Features:
+        """Features scaled by procedural images, which takes 10 to 40 seconds once per process.
+
+        A block of k features is the first k of the largest block.
+
+        Raises:
+            KRError: as the constructor.
+        """
+        made = cls(channels, symmetry, block)
+        made.load_state_dict(
+            {
+                name: value[:, :block] if name.startswith("axes") else value
+                for name, value in _largest(channels, symmetry).items()
+            }
         )
-        return cls(channels, symmetry, dictionary, bases)
+        return made
 
     @property
     def dim(self) -> int:
         """Number of features, three times that of a block."""
-        return sum(basis.axes.shape[1] for basis in self.bases)
+        return BLOCKS * self.block
 
     @torch.no_grad()
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features (n, dim) float32, each of norm 1, of images (n, h, w, c) uint8 of any size.
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (n, dim) float32, of norm 1, of images (n, c, h, w) in 0..1, any size."""
+        chunks = []
+        for chunk in images.split(CHUNK):
+            pixels = _resample(chunk.float()).contiguous()
+            blocks = [
+                Basis(getattr(self, f"mean{i}"), getattr(self, f"axes{i}")).project(raw(pixels))
+                for i, raw in enumerate(self._raw())
+            ]
+            chunks.append(torch.cat(blocks, 1) / BLOCKS**0.5)
+        return torch.cat(chunks) if chunks else torch.zeros(0, self.dim)
+
+    def of_bytes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features (n, dim) of images (n, h, w, c) uint8.
 
         Raises:
             KRError: the images are not uint8 of shape (n, h, w, channels).
@@ -98,26 +123,31 @@ class Features:
             )
         features = np.empty((len(images), self.dim), np.float32)
         for start in range(0, len(images), CHUNK):
-            features[start : start + CHUNK] = self._of(images[start : start + CHUNK]).numpy()
+            chunk = torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK]))
+            features[start : start + CHUNK] = self(chunk.permute(0, 3, 1, 2).float() / 255).numpy()
         return features
 
-    def _of(self, images: NDArray[np.uint8]) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-        pixels = _resample(pixels.float() / 255)
-        blocks = [
-            basis.project(raw(pixels))
-            for basis, raw in zip(self.bases, _raw(self.dictionary, self.symmetry), strict=True)
-        ]
-        return torch.cat(blocks, 1) / len(blocks) ** 0.5
+    def _raw(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        """The three blocks' raw features, (n, d) of images (n, c, 28, 28) in 0..1."""
+        return (
+            lambda images: scattering.features(images, self.symmetry),
+            lambda images: Dictionary(self.kernels).features(images, self.symmetry),
+            lambda images: network.features(images, self.symmetry),
+        )
 
 
-def _raw(dictionary: Dictionary, symmetry: str) -> tuple[Callable[[Tensor], Tensor], ...]:
-    """The three blocks' raw features, (n, d) of images (n, c, 28, 28) in 0..1."""
-    return (
-        lambda images: scattering.features(images, symmetry),
-        lambda images: dictionary.features(images, symmetry),
-        lambda images: network.features(images, symmetry),
-    )
+@cache
+@torch.no_grad()
+def _largest(channels: int, symmetry: str) -> dict[str, Tensor]:
+    """The state of the features with the largest block."""
+    made = Features(channels, symmetry, LARGEST)
+    images = draw(PROCEDURAL, channels, SEED)
+    made.kernels.copy_(Dictionary.draw(draw(PROCEDURAL, channels, SEED + 1), SEED).kernels)
+    state = {"kernels": made.kernels}
+    for i, raw in enumerate(made._raw()):
+        basis = principal_axes(torch.cat([raw(x) for x in images.split(CHUNK)]), LARGEST, DECAY)
+        state |= {f"mean{i}": basis.mean, f"axes{i}": basis.axes}
+    return state
 
 
 def _resample(images: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from knowledge_recycling.generators.biggan import BigGAN
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.latent import LatentGenerator
 from knowledge_recycling.generators.mixture import Mixture
+from knowledge_recycling.generators.moments import MomentsGenerator
 from knowledge_recycling.generators.r3gan import R3GAN
 from knowledge_recycling.storage.networks import load_network, save_network
 
@@ -30,6 +31,7 @@ NETWORKS: dict[str, type[Generator]] = {
     "latent": LatentGenerator,
     "biggan": BigGAN,
     "r3gan": R3GAN,
+    "moments": MomentsGenerator,
 }
 
 

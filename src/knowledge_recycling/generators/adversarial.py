@@ -16,6 +16,7 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.diff_augment import augment
 from knowledge_recycling.generators.interface import Generator
+from knowledge_recycling.training.checkpoint import State
 
 EMBEDDING = 32
 """Length of the Generator's class embedding."""
@@ -200,11 +201,11 @@ class AdversarialTraining:
         copy: Any = deepcopy(self.average.module)
         return copy.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """All that `load_state_dict` needs: tensors (not copies) and plain Python values."""
         return {name: getattr(self, name).state_dict() for name in _STATE}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on from `state_dict`, bit for bit on the CPU."""
         for name in _STATE:
             getattr(self, name).load_state_dict(state[name])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
+
+from knowledge_recycling.training.checkpoint import State
 
 
 class Generator(nn.Module):
@@ -49,8 +51,8 @@ class Training(Protocol):
             labels: (n,).
         """
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """All that an exact resumption needs."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on from `state_dict`."""

@@ -38,6 +38,7 @@ from knowledge_recycling.config import Latent as Config
 from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.patch_adversary import PatchAdversary
+from knowledge_recycling.training.checkpoint import State
 from knowledge_recycling.training.pixels import to_float
 
 LEARNING_RATE = 2e-3
@@ -302,7 +303,7 @@ class LatentTraining:
     def _averaged(self, part: str) -> nn.Module:
         return self.average.module.get_submodule(part)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """All that an exact resumption needs."""
         return {
             "autoencoder": self.autoencoder.state_dict(),
@@ -311,7 +312,7 @@ class LatentTraining:
             "adversary": self.adversary.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on from `state_dict`."""
         self.autoencoder.load_state_dict(state["autoencoder"])
         self.average.load_state_dict(state["average"])

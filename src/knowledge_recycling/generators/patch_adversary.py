@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from knowledge_recycling.generators.adversarial import descend, hinge_discriminator
+from knowledge_recycling.training.checkpoint import State
 
 WIDTH = 32
 LEARNING_RATE = 1e-3
@@ -69,11 +70,11 @@ class PatchAdversary:
         with self.autocast():
             return self.network(images.contiguous(memory_format=torch.channels_last)).float()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """All that an exact resumption needs."""
         return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on from `state_dict`."""
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -21,6 +21,7 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import canaries
 from knowledge_recycling.membership.canaries import CANARY_KINDS, KINDS
 from knowledge_recycling.membership.halves import complementary_coins, complementary_halves
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.results import SplitRecord, read
 from knowledge_recycling.storage.files import read_npz, read_table, write_json, write_npz
 from knowledge_recycling.training.seeds import derive
@@ -35,7 +36,7 @@ class Plan:
 
     Attributes:
         asked: `count`, `reuse_choices`, `canaries` and `seed`.
-        membership: (K, N) bool, whether record n trains pipeline k.
+        membership: which records train which pipeline.
         labels: (N,) int64, canaries with the label that they are planted with.
         indices: (N,) positions in the source, canaries after its end.
         kind: (N,) int8 codes of `canaries.KINDS`.
@@ -44,7 +45,7 @@ class Plan:
     """
 
     asked: Mapping[str, Any]
-    membership: np.ndarray
+    membership: Membership
     labels: np.ndarray
     indices: np.ndarray
     kind: np.ndarray
@@ -59,12 +60,13 @@ class Plan:
         record = read(folder / "split.json", SplitRecord)
         try:
             config = _with_canaries(config, folder) if asked["canaries"] else config
-            return cls(asked=asked, record=record, config=config, **arrays)
+            membership = Membership.of(arrays.pop("membership"))
+            return cls(asked, membership, record=record, config=config, **arrays)
         except (KeyError, TypeError):
             raise KRError(f"{folder}: holds no shadows that this run planned") from None
 
     def pool(self) -> Split:
-        """All records, in the order of the columns of `membership`."""
+        """All records, in the order of the columns of the membership."""
         (pool,) = data.load(self.config.data, self.record, "train")
         return pool
 
@@ -74,7 +76,7 @@ class Plan:
 
     def half(self, k: int) -> SplitRecord:
         """What the split.json of pipeline k says: its half of the pool to train on."""
-        inside = self.membership[k]
+        inside = self.membership.mask[k]
         counts = np.bincount(self.labels[inside], minlength=len(self.record.class_names))
         return self.record.with_split("train", self.indices[inside].tolist(), counts.tolist())
 

@@ -20,10 +20,11 @@ from knowledge_recycling.reporting.document import (
     Table,
     Text,
     cells,
+    class_cell,
 )
 from knowledge_recycling.reporting.fidelity import fidelity
 from knowledge_recycling.reporting.formats import count, decimal, difference, finite, percent
-from knowledge_recycling.reporting.front import forgotten
+from knowledge_recycling.reporting.front import LEAST_OF_A_CLASS, forgotten
 from knowledge_recycling.reporting.privacy import privacy
 from knowledge_recycling.reporting.provenance import making
 from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
@@ -55,23 +56,50 @@ def images(run: RunResults, show_real: bool) -> Chapter:
         text = "Every second row shows real images of the training split."
         missing = "Real images were asked for, but this run keeps none."
         blocks.append(Notice("Real images.", text if real else missing, "danger"))
+    blocks += _tiny_classes(run, samples)
     rows = [_strip(index, name, samples, real) for index, name in enumerate(run.class_names)]
     return Chapter("images", "Synthetic images", [*blocks, Strips(rows), *fidelity(run)])
+
+
+def _tiny_classes(run: RunResults, samples: Mapping[str, np.ndarray]) -> list[Block]:
+    """Why the images of some classes are not shown, or what it means that they are."""
+    tiny = run.generator.tiny_classes if run.generator else ()
+    if not tiny:
+        return []
+    text = (
+        f"{', '.join(tiny)}: of fewer than ten patients (images, where patients are not known) in "
+        "train. A Generator cannot make images of so few without resembling each of them. The "
+        "Student learned from such images all the same, and may remember these patients. "
+    )
+    if any(_hidden(samples, index) for index in range(len(run.class_names))):
+        return [Notice("Classes that are not shown.", f"{text}Their rows are left out below.")]
+    shown = f"{text}They are shown because distillation.tiny_classes=keep asked for them."
+    return [Notice("Classes of very few patients.", shown, "danger")]
+
+
+def _hidden(samples: Mapping[str, np.ndarray], index: int) -> bool:
+    """Whether distillation left a class out: its labels are then zero, which no softmax is."""
+    return not samples["soft_labels"][index].any()
 
 
 def _strip(
     index: int, name: str, samples: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]
 ) -> Strip:
     shares = samples["soft_labels"][index, :, index]
-    row = samples["images"][index, :STRIP_IMAGES]
-    png = strips.strip(row, shares[:STRIP_IMAGES])
-    alt = f"{len(row)} synthetic images of the class {name}"
-    pictures = [Picture(f"synthetic_{index:03d}", png, alt)]
+    note = f"Teacher's mean probability {percent(shares.mean())}"
+    pictures = []
+    if _hidden(samples, index):
+        note = "not shown: too few patients"
+    else:
+        row = samples["images"][index, :STRIP_IMAGES]
+        alt = f"{len(row)} synthetic images of the class {name}"
+        png = strips.strip(row, shares[:STRIP_IMAGES])
+        pictures.append(Picture(f"synthetic_{index:03d}", png, alt))
     if real:
         row = real["images"][index, :STRIP_IMAGES]
         alt = f"{len(row)} real images of the class {name}"
         pictures.append(Picture(f"real_{index:03d}", strips.strip(row), alt, caption="real"))
-    return Strip(name, f"Teacher's mean probability {percent(shares.mean())}", pictures)
+    return Strip(name, note, pictures)
 
 
 def learning(run: RunResults, show_real: bool) -> Chapter:
@@ -98,8 +126,8 @@ def _teacher_curves(run: RunResults) -> Picture | None:
     }
     panels = {key: title for key, title in names.items() if any(key in row for row in rows)}
     png = figures.curves(rows, panels, figures.TEACHER)
-    last = percent(result.validation.accuracy)
-    caption = f"{last} on validation after {count(result.steps)} steps."
+    last = f"{percent(result.validation.accuracy)} on validation " if result.validation else ""
+    caption = f"{last}after {count(result.steps)} steps."
     return Picture("learning_teacher", png, f"Teacher's curves. {caption}", "Teacher", caption)
 
 
@@ -130,6 +158,8 @@ def snapshots(run: RunResults, show_real: bool) -> Chapter:
     result = run.selection
     if not result:
         return _not_run("snapshots", "Checkpoint Optimisation", "Selection")
+    if result.skipped:
+        return Chapter("snapshots", "Checkpoint Optimisation", [Text(result.skipped)])
     table, chosen = result.table, result.snapshot
     intro = (
         "Each snapshot of the Generator trained a probe on synthetic images alone; its accuracy "
@@ -178,6 +208,9 @@ def tuning(run: RunResults, show_real: bool) -> Chapter:
     result = run.tuning
     if not result:
         return _not_run("tuning", "Generator Tuning", "Tuning")
+    if result.skipped:
+        words = f"{result.skipped} They are: {_setting(result.parameters)}."
+        return Chapter("tuning", "Generator Tuning", [Text(words)])
     table = result.table
     default = next((row.trial for row in table if row.parameters == result.default), None)
     chosen = next((row.trial for row in result.finalists if row.chosen), None)
@@ -241,8 +274,16 @@ def classes(run: RunResults, show_real: bool) -> Chapter:
     caption = "Recall on test: the share of a class's images that are recognised."
     pictures = [_confusion(found, run.class_names, who) for who, found in _both(result)]
     words = "Confusion in percent of each true class; a row adds up to 100."
-    blocks: list[Block] = [Table(caption, head, rows), Text(words), Gallery(pictures)]
+    smallest = min(map(sum, result.teacher.confusion))
+    few = [Text(FEW)] if smallest < LEAST_OF_A_CLASS else []
+    blocks: list[Block] = [Table(caption, head, rows), *few, Text(words), Gallery(pictures)]
     return Chapter("classes", "Class by class", blocks)
+
+
+FEW = (
+    f"Classes marked as few have under {LEAST_OF_A_CLASS} test images: their recall is known to no "
+    "better than about 20 points either way, and a difference to less."
+)
 
 
 def _recall_row(run: RunResults, result: EvaluationResult, index: int, lost: bool) -> list[Cell]:
@@ -250,8 +291,8 @@ def _recall_row(run: RunResults, result: EvaluationResult, index: int, lost: boo
     apart = difference(student, teacher, scale=100, digits=1)
     total = sum(result.teacher.confusion[index])
     return [
-        Cell(run.class_names[index], f"class {index}"),
-        Cell(count(total)),
+        class_cell(index, run.class_names[index]),
+        Cell(count(total), "few" if total < LEAST_OF_A_CLASS else ""),
         Cell(percent(teacher), share=finite(teacher)),
         Cell(percent(student), share=finite(student)),
         Cell(apart, "forgotten" if lost else "", tone="bad" if lost else ""),
@@ -278,7 +319,7 @@ def calibration(run: RunResults, show_real: bool) -> Chapter:
         return _not_run("calibration", "Calibration", "Evaluation")
     intro = (
         "Where the curve lies on the dashed line, confidence means what it says; below it, the "
-        "classifier is surer than it is right."
+        "classifier is surer than it is right. Hollow: fewer than ten images, which say little."
     )
     pictures = []
     for who, found in _both(result):

@@ -150,6 +150,16 @@ class Chapter:
                     yield from row.pictures
 
 
+def class_cell(index: int, name: str) -> Cell:
+    """A class by its name, and its number where the name is another.
+
+    Example:
+        >>> class_cell(3, "3").note, class_cell(3, "nevus").note
+        ('', 'class 3')
+    """
+    return Cell(name, f"class {index}" if name != str(index) else "")
+
+
 def cells(*texts: str) -> list[Cell]:
     """A row of plain cells.
 

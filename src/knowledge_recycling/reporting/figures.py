@@ -213,7 +213,7 @@ def confusion(matrix: Sequence[Sequence[float]], names: Sequence[str], who: str)
     """
     shares = normalise(matrix)
     n = len(shares)
-    ticks = [f"{i} {_short(name)}" for i, name in enumerate(names)]
+    ticks = [f"{i} {_short(name)}" if name != str(i) else name for i, name in enumerate(names)]
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -252,6 +252,10 @@ def _short(name: str, length: int = 14) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
+FEWEST_JOINED = 10
+"""A bin of fewer images says little: its point is hollow, and no line leads to it."""
+
+
 def reliability(calibration: Calibration, who: str) -> bytes:
     """Reliability diagram: accuracy over confidence, and below it how many images each bin has.
 
@@ -262,11 +266,14 @@ def reliability(calibration: Calibration, who: str) -> bytes:
     bins = zip(calibration.confidence, calibration.accuracy, calibration.count, strict=True)
     kept = [(c, a, n) for c, a, n in bins if n and finite(c) is not None and finite(a) is not None]
     confidence, accuracy, count = np.array(kept, dtype=float).reshape(-1, 3).T
+    few = count < FEWEST_JOINED
 
     def paint(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
         top.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
-        top.plot(confidence, accuracy, color=COLOURS[who], marker="o", markersize=4)
+        style: dict[str, object] = {"color": COLOURS[who], "marker": "o", "markersize": 4}
+        top.plot(confidence[~few], accuracy[~few], **style)
+        top.plot(confidence[few], accuracy[few], **style, linestyle="", markerfacecolor="white")
         top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
         bottom.bar(confidence, count, width=0.8 / len(calibration.count), color=COLOURS[who])
         bottom.set(xlabel="confidence", ylabel="images")

@@ -18,6 +18,7 @@ from knowledge_recycling.reporting.formats import (
     percent,
     signed,
 )
+from knowledge_recycling.reporting.guarantee import Band, band
 from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
 from knowledge_recycling.reporting.shadow_audit import first_words, leak_notice, strongest
 from knowledge_recycling.results import EvaluationResult, ShadowAudit, Utility
@@ -53,6 +54,7 @@ class Front:
     notices: Sequence[Notice]
     table: Table | None
     strip: GapStrip | None
+    band: Band | None
 
 
 def front(run: RunResults, show_real: bool) -> Front:
@@ -65,6 +67,7 @@ def front(run: RunResults, show_real: bool) -> Front:
         notices=notices(run, show_real),
         table=result_table(evaluation) if evaluation else None,
         strip=gap_strip(evaluation.cas_gap) if evaluation else None,
+        band=band(run),
     )
 
 
@@ -112,6 +115,13 @@ def _reading(run: RunResults) -> str:
     )
 
 
+UNDEFINED = "not defined"
+"""An AUC on a test split of one class."""
+LEAST_OF_A_CLASS = 30
+"""Test images of a class under which its recall is said to rest on few: the exact 95% interval of
+half of 30 is 31 to 69%."""
+
+
 def result_table(evaluation: EvaluationResult) -> Table:
     """Teacher, Student and their difference in every measure, accuracy with its interval."""
     teacher, student = evaluation.teacher, evaluation.student
@@ -133,7 +143,10 @@ def _row(label: str, key: str, pct: bool, teacher: Utility, student: Utility) ->
         interval(who.accuracy_interval, as_percent=pct) if key == "accuracy" else ""
         for who in (teacher, student)
     ]
-    both = [Cell(show(value), note) for value, note in zip(values, ends, strict=True)]
+    both = [
+        Cell(UNDEFINED if value is None else show(value), note)
+        for value, note in zip(values, ends, strict=True)
+    ]
     return [Cell(label), *both, Cell(apart)]
 
 
@@ -192,8 +205,10 @@ def notices(run: RunResults, show_real: bool) -> list[Notice]:
 def _forgotten_notice(run: RunResults, evaluation: EvaluationResult, lost: list[int]) -> Notice:
     teacher, student = evaluation.teacher.recall, evaluation.student.recall
     names = run.class_names
+    totals = [sum(row) for row in evaluation.teacher.confusion]
     listed = "; ".join(
         f"{names[i]}: recall {percent(student[i])}, the Teacher's {percent(teacher[i])}"
+        + (f", on {totals[i]} images only" if totals[i] < LEAST_OF_A_CLASS else "")
         for i in lost
     )
     what = "a class" if len(lost) == 1 else f"{len(lost)} classes"

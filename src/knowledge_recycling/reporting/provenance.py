@@ -15,6 +15,7 @@ from knowledge_recycling.reporting.document import (
     Table,
     Text,
     cells,
+    class_cell,
 )
 from knowledge_recycling.reporting.formats import count, duration, memory, percent
 from knowledge_recycling.reporting.reader import STAGES, RunResults
@@ -94,7 +95,7 @@ def _data(run: RunResults) -> list[Block]:
         return []
     counts = split.counts
     rows = [
-        [Cell(name, f"class {index}"), *cells(*(count(counts[part][index]) for part in counts))]
+        [class_cell(index, name), *cells(*(count(counts[part][index]) for part in counts))]
         for index, name in enumerate(run.class_names)
     ]
     rows.append(cells("All", *(count(sum(counts[part])) for part in counts)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -118,7 +117,7 @@ class RunResults:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile and NumPy raise nearly anything on corrupt bytes
             raise KRError(
                 f"{path}: cannot be read as npz ({error}); delete it and run the same command "
                 f"again to redo `{path.parent.name}`"

@@ -31,8 +31,13 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
 from knowledge_recycling.results import AuditResult, ShadowAudit
-from knowledge_recycling.statistics.rates import auc_estimate, roc_curve, tpr_at_fpr_estimate
-from knowledge_recycling.storage.files import read_json, write_json, write_npz
+from knowledge_recycling.statistics.rates import (
+    LEAST_NONMEMBERS,
+    auc_estimate,
+    roc_curve,
+    tpr_at_fpr_estimate,
+)
+from knowledge_recycling.storage.files import read_json, read_npz, write_json, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.training.runtime import Runtime
 
@@ -41,7 +46,6 @@ WARNING = (
     "in anything else (hospital, time, class balance), an attack scores above chance without any "
     "leak; and these attacks are weak, so that a score near chance says little."
 )
-ROLES = {"teacher": "teacher", "student": "distillation"}
 
 
 def run(config: Config, run_dir: RunDir) -> AuditResult:
@@ -80,7 +84,7 @@ def _paper(
     evaluation = run_dir.result("evaluation")
     targets: dict[str, Target] = {}
     curves: dict[str, np.ndarray] = {}
-    for role, stage in ROLES.items():
+    for role, stage in artefacts.ROLES.items():
         network = artefacts.classifier(run_dir, stage, runtime)
         inside, outside = (
             threshold.scores(
@@ -109,21 +113,21 @@ def _shadows(
     plan = Plan.load(run_dir.shadows, config)
     ordinary = plan.kind == 0
     pool = plan.pool()
-    shadows = [run_dir.shadow(k) for k in range(len(plan.membership))]
+    shadows = [run_dir.shadow(k) for k in range(plan.membership.pipelines)]
     for shadow in shadows:
         _check_same_pipeline(run_dir, plan, shadow)
     phi = _signals(shadows, plan)
     own = {channel: phi[channel][:, ordinary] for channel in CHANNELS}
-    membership = plan.membership[:, ordinary]
-    options: dict[str, Any] = {"draws": config.audit.bootstrap_draws, "seed": config.seed}
     groups = None if pool.groups is None else pool.groups[ordinary]
+    membership = plan.membership.select(ordinary, groups)
+    options: dict[str, Any] = {"draws": config.audit.bootstrap_draws, "seed": config.seed}
     features = signals.blind_features(runtime.images(pool.images[ordinary]))
-    verdict = judge(own, membership, groups, features, pool.labels[ordinary], **options)
+    verdict = judge(own, membership, features, pool.labels[ordinary], **options)
     times = [read_json(shadow.path / "seconds.json") for shadow in shadows]
     about = ShadowAudit(
-        count=len(membership),
-        pool=int(ordinary.sum()),
-        patients=None if groups is None else len(np.unique(groups)),
+        count=membership.pipelines,
+        pool=membership.records,
+        patients=None if groups is None else membership.units,
         reuse_choices=plan.asked["reuse_choices"],
         primary=PRIMARY,
         powered=verdict.powered,
@@ -166,11 +170,10 @@ def _signals(shadows: list[RunDir], plan: Plan) -> dict[str, np.ndarray]:
         path = shadow.path / "signals.npz"
         if not path.exists():
             raise KRError(f"{path}: missing; run the same `kr shadows` command again to finish")
-        with np.load(path, allow_pickle=False) as stored:
-            for channel, values in stored.items():
-                is_logits = values.ndim == 3
-                row = logit_margin(values, plan.labels) if is_logits else values
-                found.setdefault(channel, []).append(row)
+        for channel, values in read_npz(path).items():
+            is_logits = values.ndim == 3
+            row = logit_margin(values, plan.labels) if is_logits else values
+            found.setdefault(channel, []).append(row)
     return {channel: np.stack(rows) for channel, rows in found.items()}
 
 
@@ -189,7 +192,8 @@ def _figures(
         "seed": config.seed,
     }
     auc = auc_estimate(inside, outside, **options)
-    tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **options)
+    enough = len(outside) >= LEAST_NONMEMBERS[0.01]
+    tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **options) if enough else None
     return Figures(
         auc=auc,
         tpr_at_fpr={"0.01": tpr},

@@ -1,7 +1,8 @@
 """Stage 5: Generative Knowledge Distillation (GKD): the Student S never sees a real image.
 
 Each regeneration period a fresh synthetic set is drawn from G; T labels its batches, and S
-minimises the loss of `gkd`. The sets live on the device only.
+minimises the loss of `gkd`. The sets live on the device only. A Student on the same fixed features
+as a private Teacher has the closed form of `linear_student` instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from knowledge_recycling.results import DistillationResult
 from knowledge_recycling.storage.files import write_npz
 from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
+from knowledge_recycling.synthesis import linear_student
 from knowledge_recycling.synthesis.gkd import Lessons
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.checkpoint import Checkpoint
@@ -36,6 +38,8 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
     parameters = run_dir.result("tuning").parameters
     source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
     spec = artefacts.student_spec(config, run_dir)
+    if spec["network"] == "features":
+        return _linear(config, run_dir, source, spec)
     torch.manual_seed(derive(config.seed, "distillation", "weights"))
     student = runtime.place(artefacts.build(run_dir, spec))
     lessons = Lessons(
@@ -64,6 +68,26 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
         acceptance=acceptance,
         snapshot=snapshot,
         synthesis=parameters,
+    )
+
+
+def _linear(
+    config: Config, run_dir: RunDir, source: Source, spec: classifiers.Spec
+) -> DistillationResult:
+    """S on the Teacher's features, in closed form."""
+    folder = run_dir.stage("distillation")
+    student, drawn = linear_student.learn(source, derive(config.seed, "distillation", "set"))
+    classifiers.save(folder / "network", student, spec)
+    acceptance = _samples(source, folder / "samples.npz", derive(config.seed, "samples"), [])
+    return DistillationResult(
+        parameters=student.weights.numel(),
+        steps=1,
+        labels="soft",
+        regeneration_period=0,
+        synthetic_images=drawn,
+        acceptance=acceptance,
+        snapshot=run_dir.result("selection").snapshot,
+        synthesis=source.parameters,
     )
 
 

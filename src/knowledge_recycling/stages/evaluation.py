@@ -15,14 +15,15 @@ from knowledge_recycling.classifiers.inference import features_of, logits_of
 from knowledge_recycling.config import Config
 from knowledge_recycling.data import Split
 from knowledge_recycling.results import Diagnostics, EvaluationResult, Utility
-from knowledge_recycling.statistics.rates import paired_difference
+from knowledge_recycling.statistics.binomial import proportion
+from knowledge_recycling.statistics.estimate import Estimate
+from knowledge_recycling.statistics.rates import paired_gap
 from knowledge_recycling.storage.files import write_npz
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.fidelity import diagnose
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
 
-ROLES = {"teacher": "teacher", "student": "distillation"}
 MOST_REFERENCES = 5000
 """Test images that diagnostics use at most, drawn at random: their cost grows with the square."""
 LEAST_SYNTHETIC = 500
@@ -36,23 +37,17 @@ def run(config: Config, run_dir: RunDir) -> EvaluationResult:
     images = runtime.images(test.images)
     section = config.evaluation
     logits, found, correct = {}, {}, {}
-    for role, stage in ROLES.items():
+    for role, stage in artefacts.ROLES.items():
         network = artefacts.classifier(run_dir, stage, runtime)
         logits[role] = logits_of(network, images, runtime)
         p = logits[role].double().softmax(1).cpu().numpy()
         figures = metrics.classification(p, test.labels, section.calibration_bins)
         correct[role] = (p.argmax(1) == test.labels).astype(np.float64)
-        accuracy = paired_difference(
-            correct[role],
-            np.zeros_like(correct[role]),
-            groups=test.groups,
-            draws=section.bootstrap_draws,
-            seed=config.seed,
-        )
+        accuracy = proportion(correct[role], test.groups)
         found[role] = Utility(**dict(figures), accuracy_interval=accuracy)
-    gap = paired_difference(
-        100 * correct["student"],
-        100 * correct["teacher"],
+    gap = paired_gap(
+        correct["student"],
+        correct["teacher"],
         groups=test.groups,
         draws=section.bootstrap_draws,
         seed=config.seed,
@@ -64,7 +59,7 @@ def run(config: Config, run_dir: RunDir) -> EvaluationResult:
         images=len(test.labels),
         teacher=found["teacher"],
         student=found["student"],
-        cas_gap=gap,
+        cas_gap=Estimate(100 * gap.value, 100 * gap.low, 100 * gap.high),
         agreement=float(agree.mean()),
         diagnostics=_diagnostics(config, run_dir, test),
     )

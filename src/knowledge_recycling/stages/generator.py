@@ -1,6 +1,7 @@
 """Stage 2: the class-conditional Generator G(z, y), trained on D_train; snapshots are kept.
 
-Where the method asks for several Generators they train side by side on batches of their own.
+Where the method asks for several Generators they train side by side on batches of their own. A
+private run's is computed in closed form from noisy sums instead, see `generators.moments`.
 """
 
 from __future__ import annotations
@@ -9,26 +10,29 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from knowledge_recycling import artefacts, data, generators
-from knowledge_recycling.config import Config, Latent
+from knowledge_recycling.artefacts import guarantee
+from knowledge_recycling.config import Adversarial, Config, Latent
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.generators import tiny
+from knowledge_recycling.generators import moments, tiny
 from knowledge_recycling.generators.adversarial import AdversarialTraining
 from knowledge_recycling.generators.biggan import BigGANTraining
 from knowledge_recycling.generators.collapse import COLLAPSED, variation
 from knowledge_recycling.generators.interface import Training
 from knowledge_recycling.generators.latent import LatentTraining
 from knowledge_recycling.generators.r3gan import R3GANTraining
-from knowledge_recycling.results import GeneratorResult, SplitRecord
+from knowledge_recycling.privacy import noise
+from knowledge_recycling.privacy.mechanisms import Budget
+from knowledge_recycling.results import GeneratorResult
 from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.training.batching import Shuffled
-from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.checkpoint import Checkpoint, State
 from knowledge_recycling.training.loop import NotFinite, train
 from knowledge_recycling.training.pixels import to_float
 from knowledge_recycling.training.runtime import Runtime
@@ -42,6 +46,9 @@ ADVERSARIAL: dict[str, type[AdversarialTraining]] = {
 
 def run(config: Config, run_dir: RunDir) -> GeneratorResult:
     """Trains G and writes generator/snapshots."""
+    section = config.generator
+    if not isinstance(section, Latent | Adversarial):
+        return _private(config, run_dir)
     runtime = Runtime.of(config)
     record = run_dir.split()
     (train,) = data.load(config.data, record, "train")
@@ -49,10 +56,10 @@ def run(config: Config, run_dir: RunDir) -> GeneratorResult:
     images = runtime.images(train.images)
     labels = torch.from_numpy(train.labels).to(runtime.device)
     torch.manual_seed(derive(config.seed, "generator", "weights"))
-    trainings = _trainings(config, run_dir, runtime, record)
-    orders = [_order(config, number, labels) for number in range(len(trainings))]
-    learner = _SideBySide(trainings, orders, images, labels, config.generator.steps)
-    warning = _train(learner, config, folder, runtime)
+    trainings = _trainings(config, section, run_dir, runtime)
+    orders = [_order(config, section, number, labels) for number in range(len(trainings))]
+    learner = _SideBySide(trainings, orders, images, labels, section.steps)
+    warning = _train(learner, config, section, folder, runtime)
     kept = sorted(int(path.stem) for path in (folder / "snapshots").glob("*.safetensors"))
     if not kept:
         raise KRError(
@@ -61,10 +68,10 @@ def run(config: Config, run_dir: RunDir) -> GeneratorResult:
         )
     network = generators.load(folder / "snapshots" / f"{kept[-1]:06d}")
     return GeneratorResult(
-        method=config.generator.method,
+        method=section.method,
         count=len(network.generators),
         parameters=sum(p.numel() for p in network.parameters()),
-        steps=config.generator.steps,
+        steps=section.steps,
         snapshots=tuple(kept),
         warning=warning,
         tiny_classes=_tiny(train, record.class_names),
@@ -75,9 +82,45 @@ def _tiny(train: data.Split, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[y] for y in tiny.classes(train.labels, train.groups, len(names)))
 
 
-def _train(learner: _SideBySide, config: Config, folder: Path, runtime: Runtime) -> str | None:
+def _private(config: Config, run_dir: RunDir) -> GeneratorResult:
+    """G with a formal guarantee; what was released before a kill is not released again."""
+    record = run_dir.split()
+    path = run_dir.stage("generator") / "snapshots" / f"{1:06d}"
+    spent = guarantee.released(run_dir, "generator")
+    if spent is None:
+        (train,) = data.load(config.data, record, "train")
+        units = guarantee.units(config, train)
+        spent = guarantee.spend(config, run_dir, "generator")
+        budget = Budget(guarantee.mu(config), guarantee.SHARES["generator"])
+        network = moments.fit(
+            train.images,
+            train.labels,
+            np.array(guarantee.counts(run_dir)),
+            units=units,
+            mu=budget.spend("moments"),
+            noise=noise.gaussian,
+        )
+        generators.save(path, "moments", [network])
+        guarantee.keep(run_dir, "generator", spent)
+    (made,) = generators.load(path).generators
+    return GeneratorResult(
+        method="moments",
+        count=1,
+        parameters=sum(made.get_buffer(name).numel() for name in ("means", "factor")),
+        steps=1,
+        snapshots=(1,),
+        guarantee=spent,
+    )
+
+
+def _train(
+    learner: _SideBySide,
+    config: Config,
+    section: Latent | Adversarial,
+    folder: Path,
+    runtime: Runtime,
+) -> str | None:
     """Trains to the end, or to the first loss that is not finite; returns a warning."""
-    section = config.generator
     if not (folder / STATE).exists():
         shutil.rmtree(folder / "snapshots", ignore_errors=True)
     try:
@@ -97,25 +140,25 @@ def _train(learner: _SideBySide, config: Config, folder: Path, runtime: Runtime)
     return learner.warning
 
 
-def _order(config: Config, number: int, labels: Tensor) -> Shuffled:
+def _order(config: Config, section: Latent | Adversarial, number: int, labels: Tensor) -> Shuffled:
     return Shuffled(
         len(labels),
-        config.generator.batch_size,
+        section.batch_size,
         lambda epoch: derive(config.seed, "generator", number, "order", epoch),
         labels.device,
     )
 
 
 def _trainings(
-    config: Config, run_dir: RunDir, runtime: Runtime, record: SplitRecord
+    config: Config, section: Latent | Adversarial, run_dir: RunDir, runtime: Runtime
 ) -> list[Training]:
+    record = run_dir.split()
     shape = {
         "channels": record.channels,
         "classes": len(record.class_names),
         "size": record.size,
     }
-    section = config.generator
-    if not isinstance(section, Latent):
+    if isinstance(section, Adversarial):
         adversarial = ADVERSARIAL[section.method]
         return [adversarial(section, **shape, device=runtime.device, autocast=runtime.autocast)]
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
@@ -154,12 +197,12 @@ class _SideBySide:
             losses.append(training.step(images, labels, step / self.steps))
         return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Of all Generators."""
         states = [training.state_dict() for training in self.trainings]
         return {"warning": self.warning, "trainings": states}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on from `state_dict`."""
         self.warning = state["warning"]
         for training, saved in zip(self.trainings, state["trainings"], strict=True):

@@ -53,7 +53,7 @@ def run(config: Config, run_dir: RunDir, out: Path, facts: Facts, wanted: Wanted
         KRError: a stage has not run, or the Generator makes copies only.
     """
     student = artefacts.saved_classifier(run_dir, "distillation")
-    spec = read_table(run_dir.artefact("distillation", "network.json"))
+    spec = cast("classifiers.Spec", read_table(run_dir.artefact("distillation", "network.json")))
     classifiers.save(out / "student", student, spec)
     onnx_export.write(out / "student.onnx", student, facts.class_names, facts.channels, facts.size)
     if wanted:

@@ -17,9 +17,17 @@ from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench, rank
 from knowledge_recycling.training.runtime import Runtime
 
+SKIPPED = (
+    "Skipped: validation images are private too, and a private run compares nothing on them. Its "
+    "Generator has one snapshot."
+)
+
 
 def run(config: Config, run_dir: RunDir) -> SelectionResult:
     """Chooses the snapshot."""
+    if config.privacy.epsilon is not None:
+        (only,) = run_dir.result("generator").snapshots
+        return SelectionResult(snapshot=only, table=(), skipped=SKIPPED)
     runtime = Runtime.of(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     teacher = artefacts.classifier(run_dir, "teacher", runtime)

@@ -30,10 +30,19 @@ from knowledge_recycling.training.seeds import derive
 
 DEFAULT = Parameters()
 LOOKS = 3
+FROZEN = Parameters(prior="balanced")
+SKIPPED = (
+    "Skipped: validation images are private too, and a private run compares nothing on them. Its "
+    "parameters of synthesis are constants of the program."
+)
 
 
 def run(config: Config, run_dir: RunDir) -> TuningResult:
     """Searches the parameters of synthesis for the chosen snapshot."""
+    if config.privacy.epsilon is not None:
+        return TuningResult(
+            parameters=FROZEN, default=FROZEN, table=(), finalists=(), skipped=SKIPPED
+        )
     runtime = Runtime.of(config)
     (val,) = data.load(config.data, run_dir.split(), "val")
     spec = artefacts.student_spec(config, run_dir)

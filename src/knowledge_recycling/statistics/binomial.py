@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.special import betainccinv, betaincinv
 
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.statistics.estimate import ALPHA, Estimate
+from knowledge_recycling.statistics.estimate import ALPHA, Estimate, as_scores, group_codes
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,39 @@ def clopper_pearson(successes: float, trials: float, alpha: float = ALPHA) -> Es
             f"{successes} successes in {trials} trials: expected 0 <= successes <= trials"
         )
     failures = trials - successes
-    low = stats.beta.ppf(alpha / 2, successes, failures + 1) if successes > 0 else 0.0
-    high = stats.beta.isf(alpha / 2, successes + 1, failures) if failures > 0 else 1.0
+    # Quantiles of the beta distribution, without what `stats.beta` does around them.
+    low = betaincinv(successes, failures + 1, alpha / 2) if successes > 0 else 0.0
+    high = betainccinv(successes + 1, failures, alpha / 2) if failures > 0 else 1.0
     return Estimate(successes / trials, float(low), float(high))
+
+
+def proportion(hits: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
+    """A share with its exact interval; with groups, at the effective number of trials.
+
+    Of grouped trials (several images per patient) that is the number of independent ones that
+    would leave the clustered variance (Korn and Graubard 1998); the number of groups where all or
+    none are hits.
+
+    Args:
+        hits: (n,), 0 or 1 each.
+        groups: (n,), the group of each; None: each is its own.
+
+    Example:
+        >>> estimate = proportion([1, 1])
+        >>> estimate.value, round(estimate.low, 3), estimate.high
+        (1.0, 0.158, 1.0)
+    """
+    values = as_scores(hits, "hits")
+    if groups is None:
+        return clopper_pearson(values.sum(), values.size)
+    rate = float(values.mean())
+    parts = np.bincount(group_codes(groups, values.size, "groups"), values - rate)
+    variance = (parts**2).sum() / values.size**2 * parts.size / max(parts.size - 1, 1)
+    trials = float(parts.size)
+    if 0 < rate < 1 and variance > 0:
+        trials = min(float(values.size), rate * (1 - rate) / variance)
+    interval = clopper_pearson(rate * trials, trials)
+    return Estimate(rate, interval.low, interval.high)
 
 
 def power_statement(n_members: int, n_nonmembers: int, fpr: float) -> Power:

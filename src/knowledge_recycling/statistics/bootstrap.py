@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from knowledge_recycling.statistics.estimate import ALPHA, Estimate, Floats
+from knowledge_recycling.statistics.estimate import ALPHA, LEAST_UNITS, Estimate, Floats
 
 _ENTRIES = 2_000_000
 """Numbers held at a time for each array of a bootstrap chunk: 16 MB."""
@@ -51,8 +51,10 @@ def to_estimate(value: float, draws: Floats, units: int) -> Estimate:
     """Percentile interval of a rate.
 
     All draws of a rate of 0 or 1 agree, which is not certainty: there, the exact binomial end
-    for `units` independent trials stands in.
+    for `units` independent trials stands in. Fewer than `LEAST_UNITS` say nothing.
     """
+    if units < LEAST_UNITS:
+        return Estimate(value, 0.0, 1.0)
     low, high = ends(draws)
     edge = (ALPHA / 2) ** (1 / units)
     if value >= 1.0:

@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.optimize import brentq
+from scipy.special import betainccinv, betaincinv
 
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.estimate import ALPHA, as_scores
 from knowledge_recycling.statistics.two_way import Trials, rate_above
+
+SPLITS = 51
+"""Random splits whose bounds are combined."""
+_STREAM = 0xE5
+"""Sets the splits apart from all else that is drawn from the same seed."""
 
 
 @dataclass(frozen=True)
@@ -171,52 +178,81 @@ def one_run_epsilon(
 
 def epsilon_estimate(
     scores: ArrayLike,
-    membership: ArrayLike,
+    membership: Membership,
     *,
-    groups: ArrayLike | None = None,
     delta: float = 0.0,
+    splits: int = SPLITS,
     seed: int = 0,
 ) -> Epsilon:
-    """Empirical lower bound of epsilon, its threshold chosen on half of the records.
+    """Empirical lower bound of epsilon, the median of the bounds of many random splits.
 
-    On a random half of the records (patients) the threshold with the best bound is chosen; on the
-    other half TPR and FPR are read off, each with a Clopper-Pearson interval at the effective
-    number of trials (Korn and Graubard 1998), alpha split over both.
+    In each split, the threshold with the best bound is chosen on a random half of the records
+    (patients); on the other half TPR and FPR are read off, each with a Clopper-Pearson interval
+    at the effective number of trials (Korn and Graubard 1998). One split alone would leave the
+    figure to its draw. The median of an odd number S of bounds that each exceed epsilon with
+    probability at most alpha / 2 exceeds it with probability at most alpha, however they depend
+    on each other: then at least half of them do, and by Markov's inequality
+
+        P(#{s: bound_s > epsilon} >= S / 2) <= E[#] / (S / 2) <= alpha.
+
+    In terms of p-values it is twice their median (Vovk and Wang, arXiv:1212.4966, section 1). So
+    each split's bound has level 1 - alpha / 2, again split over TPR and FPR.
 
     Args:
         scores: (K, N) or, for one target, (1, N); higher means member.
-        membership: (K, N) bool.
-        groups: (N,), the patient of each record; None: each record is its own.
+        membership: which records trained which pipeline, and whose they are.
         delta: of the guarantee.
-        seed: of the split.
+        splits: S, odd.
+        seed: of the splits.
 
     Returns:
-        The bound; 0 where there is no evidence.
+        The bound and the rates of the split that it comes from; 0 where there is no evidence.
 
     Raises:
         KRError: shapes or values that do not fit.
     """
-    trials = Trials.of(scores, membership, groups)
-    units = int(trials.cluster.max()) + 1
-    chosen = np.random.default_rng(seed).permutation(units) < units // 2
-    choose, judge = (trials.select(chosen[trials.cluster] == side) for side in (True, False))
+    trials = Trials.of(scores, membership)
+    rng = np.random.default_rng([seed, _STREAM])
+    bounds = [_split_bound(trials, half, delta) for half in _halves(trials, splits, rng)]
+    return sorted(bounds, key=lambda bound: bound.value)[len(bounds) // 2]
+
+
+def _halves(trials: Trials, splits: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
+    """Random halves of the records, (N,) bool, with whole patients.
+
+    Units that are members of all pipelines or of none are halved apart, so that a half of a
+    single target's never lacks members, even if membership was drawn by the same generator.
+    """
+    share = np.bincount(trials.cluster, trials.member.mean(axis=0)) / np.bincount(trials.cluster)
+    stratum = np.digitize(share, [1e-9, 1 - 1e-9])
+    inside = np.zeros((splits, share.size), dtype=bool)
+    for side in np.unique(stratum):
+        units = np.flatnonzero(stratum == side)
+        for row in inside:
+            row[rng.permutation(units)[: (units.size + rng.integers(2)) // 2]] = True
+    return [row[trials.cluster] for row in inside]
+
+
+def _split_bound(trials: Trials, half: NDArray[np.bool_], delta: float) -> Epsilon:
+    """The bound of one split at level 1 - alpha / 2; 0 if a half lacks members or non-members."""
+    choose, judge = trials.select(half), trials.select(~half)
     if any(part.member.all() or not part.member.any() for part in (choose, judge)):
         return Epsilon(0.0, 0.0, None, delta, None, 0.0, 1.0)
     threshold = _best_threshold(choose, delta)
-    tpr, fpr = (rate_above(judge, threshold, side) for side in (True, False))
+    tpr, fpr = (rate_above(judge, threshold, side, ALPHA / 2) for side in (True, False))
     bound = epsilon_bound(tpr.low, fpr.high, delta)
     return Epsilon(bound, bound, None, delta, threshold, tpr.low, fpr.high)
 
 
 def _best_threshold(trials: Trials, delta: float) -> float:
-    """The threshold with the best bound among those at up to 300 false-positive counts."""
+    """The threshold with the best bound among those at up to 100 false-positive counts."""
     members = np.sort(trials.scores[trials.member])
     nonmembers = np.sort(trials.scores[~trials.member])[::-1]
-    ranks = np.unique(np.geomspace(1, nonmembers.size, 300).astype(int)) - 1
+    ranks = np.unique(np.geomspace(1, nonmembers.size, 100).astype(int)) - 1
     # "At or above" just over a non-member's score leaves out that score and its ties.
     candidates = np.nextafter(nonmembers[ranks], np.inf)
     hits = members.size - np.searchsorted(members, candidates)
     false = np.searchsorted(-nonmembers, -candidates, side="right")
-    low = stats.beta.ppf(ALPHA / 2, np.maximum(hits, 1e-9), members.size - hits + 1)
-    high = stats.beta.isf(ALPHA / 2, false + 1, nonmembers.size - false)
+    low = betaincinv(np.maximum(hits, 1e-9), members.size - hits + 1, ALPHA / 4)
+    high = betainccinv(false + 1, nonmembers.size - false, ALPHA / 4)
     return float(candidates[np.argmax((low - delta) / high)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,10 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from knowledge_recycling.errors import KRError
 
 Floats = NDArray[np.float64]
-
+Indices = NDArray[np.intp]
 
 ALPHA = 0.05
 """Every interval here has level 1 - ALPHA."""
+LEAST_UNITS = 5
+"""Records, or patients, of a side from which an interval is drawn from them. The
+bootstrap's holds the truth in 13% of nulls of one patient with ten records, 66% of two, 81% of
+three and 86% of five (benchmarks/audit_limits.py); under five, the interval is 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,26 @@ def as_scores(values: ArrayLike, name: str) -> Floats:
     return array
 
 
-def group_codes(groups: ArrayLike | None, size: int, name: str) -> NDArray[np.intp]:
+def group_codes(groups: ArrayLike | None, size: int, name: str) -> Indices:
     """Numbers the groups of `size` records 0, 1, ...; without groups each record is its own."""
     if groups is None:
         return np.arange(size)
     array = np.asarray(groups)
     if array.shape != (size,):
         raise KRError(f"{name}: expected {size} groups, one a score, got shape {array.shape}")
+    unknown = _unknown(array)
+    if unknown:
+        raise KRError(
+            f"{name}: {unknown} of {size} are NaN, None or empty; each record needs its patient"
+        )
     return np.unique(array, return_inverse=True)[1]
+
+
+def _unknown(groups: NDArray[Any]) -> int:
+    """How many groups are no name, also where NumPy turned NaN or None into text."""
+    if groups.dtype.kind in "biu":
+        return 0
+    if groups.dtype.kind == "f":
+        return int(np.isnan(groups).sum())
+    names = np.char.lower(np.char.strip(groups.astype(str)))
+    return int(np.isin(names, ("", "nan", "none", "nat", "<na>")).sum())

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.binomial import clopper_pearson
 from knowledge_recycling.statistics.bootstrap import (
     auc_of_counts,
@@ -35,7 +36,7 @@ from knowledge_recycling.statistics.bootstrap import (
     to_estimate,
     tpr_of_counts,
 )
-from knowledge_recycling.statistics.estimate import Estimate, Floats, group_codes
+from knowledge_recycling.statistics.estimate import ALPHA, Estimate, Floats
 
 Bools = NDArray[np.bool_]
 Statistic = Callable[[Floats, Floats], Floats]
@@ -52,14 +53,14 @@ class Trials:
     cluster: NDArray[np.intp]
 
     @classmethod
-    def of(cls, scores: ArrayLike, membership: ArrayLike, groups: ArrayLike | None) -> Trials:
+    def of(cls, scores: ArrayLike, membership: Membership) -> Trials:
         """Checks shapes and values.
 
         Raises:
             KRError: shapes differ, NaN, or no member or non-member trial.
         """
-        values, member = np.asarray(scores, dtype=np.float64), np.asarray(membership, dtype=bool)
-        if values.ndim != 2 or values.shape != member.shape:
+        values, member = np.asarray(scores, dtype=np.float64), membership.mask
+        if values.shape != member.shape:
             raise KRError(
                 "scores and membership: expected two arrays of one shape (pipelines, records), "
                 f"got {values.shape} and {member.shape}"
@@ -68,7 +69,7 @@ class Trials:
             raise KRError(f"scores: {int(np.isnan(values).sum())} of {values.size} are NaN")
         if member.all() or not member.any():
             raise KRError("membership: both members and non-members are needed")
-        return cls(values, member, group_codes(groups, values.shape[1], "groups"))
+        return cls(values, member, membership.cluster)
 
     def select(self, records: Bools) -> Trials:
         """The trials of some records (N,) bool."""
@@ -77,10 +78,9 @@ class Trials:
 
 def pooled_estimates(
     scores: ArrayLike,
-    membership: ArrayLike,
+    membership: Membership,
     *,
     fprs: Sequence[float] = (0.01,),
-    groups: ArrayLike | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple[Estimate, dict[float, Estimate]]:
@@ -88,9 +88,8 @@ def pooled_estimates(
 
     Args:
         scores: (K, N), of record n with pipeline k as the target, higher means member.
-        membership: (K, N) bool.
+        membership: which records trained which pipeline; patients are drawn whole.
         fprs: false-positive rates, each with one threshold for all pipelines.
-        groups: (N,), the patient of each record, drawn whole; None: each record is its own.
         draws: bootstrap draws.
         seed: of the draws.
 
@@ -100,7 +99,7 @@ def pooled_estimates(
     Raises:
         KRError: shapes or values that do not fit.
     """
-    trials = Trials.of(scores, membership, groups)
+    trials = Trials.of(scores, membership)
     bins, size = _bins(trials)
     sides = [_side(trials.member == wanted, trials.cluster, bins, size) for wanted in (True, False)]
     statistics: list[Statistic] = [auc_of_counts, *(_tpr_statistic(fpr) for fpr in fprs)]
@@ -117,7 +116,7 @@ def pooled_estimates(
     return estimates[0], dict(zip(fprs, estimates[1:], strict=True))
 
 
-def rate_above(trials: Trials, threshold: float, members: bool) -> Estimate:
+def rate_above(trials: Trials, threshold: float, members: bool, alpha: float = ALPHA) -> Estimate:
     """Share of the members' (or non-members') scores at or above a threshold fixed beforehand.
 
     The interval is Clopper-Pearson's at the effective number of trials: the number of
@@ -132,7 +131,7 @@ def rate_above(trials: Trials, threshold: float, members: bool) -> Estimate:
         effective = min(float(n), rate * (1 - rate) / variance)
     else:
         effective = float(np.unique(trials.cluster[side.any(axis=0)]).size)
-    interval = clopper_pearson(rate * effective, effective)
+    interval = clopper_pearson(rate * effective, effective, alpha)
     return Estimate(rate, interval.low, interval.high)
 
 

@@ -65,6 +65,7 @@ class RunDir:
         self.path = Path(path)
         self.trust_code = trust_code
         self.networks = tuple(networks)
+        self.is_shadow = False
 
     @classmethod
     def existing(cls, path: Path | str, *, trust_code: bool = False) -> RunDir:
@@ -156,7 +157,9 @@ class RunDir:
     def shadow(self, k: int) -> RunDir:
         """The run directory of shadow k."""
         path = self.shadows / f"{k:02d}"
-        return RunDir(path, trust_code=self.trust_code, networks=self.networks)
+        shadow = RunDir(path, trust_code=self.trust_code, networks=self.networks)
+        shadow.is_shadow = True
+        return shadow
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage import manifest
 from knowledge_recycling.storage.manifest import MARKER
@@ -21,11 +22,13 @@ def verify(run: RunDir, *, shadows: bool = True) -> int:
         The number of files.
 
     Raises:
-        KRError: names each file that is not what the run wrote.
+        KRError: names each file that is not what the run wrote, or its config.yaml if that cannot
+            be read.
     """
     runs = [run]
     if shadows:
         runs += [RunDir(path.parent) for path in sorted(run.shadows.glob(f"*/{MARKER}"))]
+    Config.load(run.path / "config.yaml")  # has no hash: it may be edited, but must be read
     total, errors = 0, []
     for one in runs:
         one.check_ours()

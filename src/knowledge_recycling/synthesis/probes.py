@@ -136,4 +136,4 @@ class Bench:
 
 def rank(figures: Look) -> tuple[float, float]:
     """Sorts probes: higher accuracy, and among equals (validation sets are small) higher AUC."""
-    return figures.accuracy, figures.auc
+    return figures.accuracy, 0.5 if figures.auc is None else figures.auc

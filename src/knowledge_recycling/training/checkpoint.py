@@ -7,13 +7,25 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage.files import write_bytes
 from knowledge_recycling.training import progress
+
+State = dict[str, Any]
+"""What a `state_dict` returns: tensors and plain values, which `torch.load` reads unpickled."""
+
+
+class Saved(TypedDict):
+    """What a loop saves."""
+
+    step: int
+    """Steps done."""
+    learner: State
+
 
 MAGIC = b"KRSTATE2"
 """Raise the number when what the loop saves changes its shape. Then come 32 bytes of SHA-256, and
@@ -34,7 +46,7 @@ class Checkpoint:
         self._path, self._every = path, every_seconds
         self._last = time.monotonic()
 
-    def restore(self) -> dict[str, Any] | None:
+    def restore(self) -> Saved | None:
         """The saved state, or None. Tensors and plain values only: nothing is unpickled.
 
         A state that is not whole is told of and left aside: the work starts anew.
@@ -56,12 +68,10 @@ class Checkpoint:
                 f"{self._path}: is damaged; the stage `{self._path.parent.name}` starts anew"
             )
             return None
-        state: dict[str, Any] = torch.load(
-            io.BytesIO(payload), map_location="cpu", weights_only=True
-        )
-        return state
+        saved: Saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        return saved
 
-    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+    def offer(self, state: Callable[[], Saved]) -> None:
         """Saves the state when the last save is long enough ago."""
         if time.monotonic() - self._last >= self._every:
             buffer = io.BytesIO()

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage.metrics_log import Metrics
-from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.checkpoint import Checkpoint, Saved, State
 from knowledge_recycling.training.progress import track
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
@@ -39,10 +39,10 @@ class Learner(Protocol):
     def step(self, step: int) -> dict[str, Tensor]:
         """One update; returns what is to be logged, 0-d each, `loss` or several losses."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """All that an exact resumption needs."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on from `state_dict`."""
 
 
@@ -103,7 +103,7 @@ def train(
             at the end.
     """
     saved = checkpoint.restore() if checkpoint else None
-    start = 0 if saved is None else int(saved["step"])
+    start = 0 if saved is None else saved["step"]
     if saved is not None:
         learner.load_state_dict(saved["learner"])
     log = metrics(start) if metrics else None
@@ -205,11 +205,11 @@ class Classifying:
         self.optimiser.step()
         return {"loss": value.detach(), "learning_rate": torch.tensor(rate, dtype=torch.float64)}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Weights and the optimiser's moments."""
         return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Goes on from `state_dict`."""
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -238,7 +238,7 @@ def _decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def _state(done: int, learner: Learner) -> dict[str, Any]:
+def _state(done: int, learner: Learner) -> Saved:
     return {"step": done, "learner": learner.state_dict()}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from torch.nn import functional as F
@@ -23,15 +23,24 @@ LEAST_GAIN = 1.1
 PRECISIONS = ("fp32", "bf16")
 
 
-def decide(device: torch.device) -> dict[str, Any]:
+class Decision(TypedDict):
+    """What precision.json says."""
+
+    precision: str
+    """`fp32` or `bf16`."""
+    device: str
+    gain: NotRequired[float]
+    """How many times faster bf16 was; on a CPU."""
+    seconds: NotRequired[dict[str, dict[str, float]]]
+    """What `measure` found; on a CPU."""
+
+
+def decide(device: torch.device) -> Decision:
     """Chooses `fp32` or `bf16` for a device.
 
     On CUDA bfloat16 is taken where the hardware has it. On a CPU a matrix product and a small
     convolution, forward and backward, are timed in turn; the least time of each counts, and the
     gain is the geometric mean of the two ratios.
-
-    Returns:
-        `precision`, `device` and, on a CPU, `gain` of bf16 and the `seconds` measured.
     """
     name = device_name(device)
     if device.type == "cuda":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,15 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.training.provenance import device_name, machine, versions
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+class Circumstances(TypedDict):
+    """What every result file says of where it was made."""
+
+    versions: dict[str, str]
+    machine: str
+    device: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Runtime:
         """The same device at full precision, for measurements."""
         return Runtime(self.device, "fp32")
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Circumstances:
         """Versions, machine, device and precision, for result files."""
         return {
             "versions": versions(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -17,14 +16,17 @@ from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 
+ROLES = {"teacher": "teacher", "student": "distillation"}
+"""Who is measured -> the stage that left the network."""
 
-def build(run_dir: RunDir, spec: Mapping[str, Any]) -> nn.Module:
-    """An untrained classifier for `classifiers.build`'s keyword arguments.
+
+def build(run_dir: RunDir, spec: classifiers.Spec) -> nn.Module:
+    """An untrained classifier.
 
     Raises:
         KRError: its code is no part of this package, and was not named or trusted in this call.
     """
-    return classifiers.build(**spec, trust_code=_trusted(run_dir, spec.get("network")))
+    return classifiers.build(**spec, trust_code=_trusted(run_dir, spec["network"]))
 
 
 def classifier(run_dir: RunDir, stage: str, runtime: Runtime) -> nn.Module:
@@ -74,12 +76,15 @@ def source(
     run_dir: RunDir, snapshot: int, teacher: nn.Module, parameters: Parameters, runtime: Runtime
 ) -> Source:
     """Synthetic images from a snapshot, labelled by the Teacher."""
-    counts = run_dir.split().counts["train"]
+    # A private run's counts are noisy: the exact ones are private.
+    counts = run_dir.result("teacher").counts or run_dir.split().counts["train"]
+    counts = tuple(max(1, round(count)) for count in counts)
     return Source(generator(run_dir, snapshot, runtime), teacher, parameters, counts, runtime)
 
 
-def student_spec(config: Config, run_dir: RunDir) -> dict[str, Any]:
-    """Keyword arguments of `classifiers.build` for the Student: the Teacher's where not set."""
-    spec: dict[str, Any] = read_table(run_dir.artefact("teacher", "network.json"))
+def student_spec(config: Config, run_dir: RunDir) -> classifiers.Spec:
+    """What makes the Student: as the Teacher, where not set."""
+    spec = read_table(run_dir.artefact("teacher", "network.json"))
     own = {name: getattr(config.distillation, name) for name in ("network", "width", "blocks")}
-    return spec | {name: value for name, value in own.items() if value is not None}
+    set_here = {name: value for name, value in own.items() if value is not None}
+    return cast(classifiers.Spec, spec | set_here)
