@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.config import Config
 from knowledge_recycling.config import Tuning as Section
+from knowledge_recycling.errors import KRError
 from knowledge_recycling.results import Finalist, Look, Trial, TuningResult
 from knowledge_recycling.storage.files import read_json, write_json
 from knowledge_recycling.storage.run_dir import RunDir
@@ -86,7 +87,10 @@ class _Search:
         goes on as if never stopped.
         """
         memory = self.folder / "trials.json"
-        table = [_Tried(**row) for row in read_json(memory)] if memory.exists() else []
+        try:
+            table = [_Tried(**row) for row in read_json(memory)] if memory.exists() else []
+        except (TypeError, ValueError):
+            raise KRError(f"{memory}: is damaged; delete it and run the same again") from None
         study = _study(table, self.config.tuning)
         while len(table) < self.config.tuning.trials:
             study.sampler = optuna.samplers.TPESampler(
