@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import knowledge_recycling as kr
+from knowledge_recycling import releasing
 from knowledge_recycling.artefacts import guarantee
 from knowledge_recycling.classifiers import private
 from knowledge_recycling.privacy import accountant, ledger, noise
@@ -202,6 +203,25 @@ def test_what_is_refused(
     with pytest.raises(kr.KRError, match=message):
         private_run(tmp_path, arrays, **options)
     assert not (tmp_path / "run_a").exists()
+
+
+def test_its_guarantee_opens_the_gate_and_its_images_are_not_chosen_by_private_ones(
+    tmp_path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = private_run(tmp_path, arrays)
+    assert kr.gate(run).exit_code == 0
+    strict = tmp_path / "limits.yaml"
+    strict.write_text("formal: {epsilon: 1, delta: 1.0e-5}\n")
+    assert kr.gate(run, limits=strict).exit_code == 4
+
+    def looked(*of: object) -> None:
+        raise AssertionError("a private run looked for copies")
+
+    monkeypatch.setattr(releasing, "CopyFinder", looked)
+    kr.release(run, tmp_path / "bundle", synthetic=20)
+    card = (tmp_path / "bundle" / "synthetic" / "README.md").read_text()
+    assert "Copies were not looked for" in card
+    assert "epsilon 3, delta 1e-05, per image" in (tmp_path / "bundle" / "README.md").read_text()
 
 
 def test_an_ordinary_run_says_that_it_has_none(audited: kr.Run) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -94,13 +95,15 @@ def release(
     record = run_dir.split()
     wanted = None
     if synthetic:
-        train, validation = data.load(config.data, record, "train", "val")
-        finder = CopyFinder(train.images, validation.images, validation.groups)
+        finder = None
+        if config.privacy.epsilon is None:
+            train, validation = data.load(config.data, record, "train", "val")
+            finder = CopyFinder(train.images, validation.images, validation.groups)
         wanted = stage.Wanted(synthetic, labels, finder)
     reason = override if gate.exit_code else None
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    partial.chmod(0o755)  # a bundle is for others
     try:
         stage.run(config, run_dir, partial, _facts(run_dir, gate, reason, form), wanted)
         partial.rename(out)

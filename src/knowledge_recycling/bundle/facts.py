@@ -18,7 +18,8 @@ class SyntheticFacts(Record):
     """`soft`, `hard` or `rounded:DECIMALS`."""
     per_class: tuple[int, ...]
     drawn: int
-    copies_removed: int
+    copies_removed: int | None
+    """None where copies were not looked for, see the data card."""
     left_out: tuple[str, ...] = ()
     """Classes of too few images to be synthesised without copying them."""
 

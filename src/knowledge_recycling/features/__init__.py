@@ -100,15 +100,18 @@ class Features(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Features (n, dim) float32, of norm 1, of images (n, c, h, w) in 0..1, any size."""
-        chunks = []
-        for chunk in images.split(CHUNK):
-            pixels = _resample(chunk.float()).contiguous()
-            blocks = [
-                Basis(getattr(self, f"mean{i}"), getattr(self, f"axes{i}")).project(raw(pixels))
-                for i, raw in enumerate(self._raw())
-            ]
-            chunks.append(torch.cat(blocks, 1) / BLOCKS**0.5)
+        if torch.compiler.is_exporting():  # a graph has no loop over chunks
+            return self._of(images)
+        chunks = [self._of(chunk) for chunk in images.split(CHUNK) if len(chunk)]
         return torch.cat(chunks) if chunks else torch.zeros(0, self.dim)
+
+    def _of(self, images: Tensor) -> Tensor:
+        pixels = _resample(images.float()).contiguous()
+        blocks = [
+            Basis(getattr(self, f"mean{i}"), getattr(self, f"axes{i}")).project(raw(pixels))
+            for i, raw in enumerate(self._raw())
+        ]
+        return torch.cat(blocks, 1) / BLOCKS**0.5
 
     def of_bytes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (n, dim) of images (n, h, w, c) uint8.

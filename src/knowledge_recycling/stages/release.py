@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -42,8 +43,9 @@ class Wanted:
     count: int
     labels: str
     """`soft`, `hard` or `rounded:DECIMALS`."""
-    is_copy: Callable[[np.ndarray], np.ndarray]
-    """Images (k, h, w, c) uint8 to (k,) bool: which are copies of private images."""
+    is_copy: Callable[[np.ndarray], np.ndarray] | None
+    """Images (k, h, w, c) uint8 to (k,) bool: which are copies of private images. None in a run
+    with a formal guarantee: to choose by private images would end it."""
 
 
 def run(config: Config, run_dir: RunDir, out: Path, facts: Facts, wanted: Wanted | None) -> None:
@@ -100,7 +102,7 @@ def _draw(config: Config, run_dir: RunDir, wanted: Wanted) -> tuple[Labelled, Sy
         classes = made.classes.cpu().numpy()
         pixels = made.images.permute(0, 2, 3, 1).cpu().numpy()
         may = ~np.isin(classes, hidden)
-        copied = may & wanted.is_copy(pixels)
+        copied = may & (wanted.is_copy(pixels) if wanted.is_copy else False)
         keep = may & ~copied
         images.append(pixels[keep])
         labels.append(classes[keep])
@@ -120,7 +122,7 @@ def _draw(config: Config, run_dir: RunDir, wanted: Wanted) -> tuple[Labelled, Sy
         labels=wanted.labels,
         per_class=tuple(np.bincount(y, minlength=len(names)).tolist()),
         drawn=drawn,
-        copies_removed=copies,
+        copies_removed=copies if wanted.is_copy else None,
         left_out=tuple(names[y] for y in hidden),
     )
     return Labelled(np.concatenate(images), y, of_labels, names), about
