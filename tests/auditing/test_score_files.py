@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,16 @@ def test_wrong_files_are_explained(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones(2))
     with pytest.raises(KRError, match="a single array, not an npz file"):
         load_scores(tmp_path / "a.npy")
+
+
+def test_a_damaged_file_ends_in_a_sentence_or_in_arrays(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", member_scores=np.arange(9.0), nonmember_scores=ONE)
+    whole = (tmp_path / "a.npz").read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        bad = bytearray(whole)
+        for place in random.integers(0, len(bad), 3):
+            bad[place] = random.integers(0, 256)
+        (tmp_path / "a.npz").write_bytes(bytes(bad[: random.integers(1, len(bad) + 1)]))
+        with contextlib.suppress(KRError):
+            load_scores(tmp_path / "a.npz")

@@ -11,7 +11,7 @@ from functools import partial
 from knowledge_recycling import artefacts, data
 from knowledge_recycling.config import Config
 from knowledge_recycling.results import Candidate, Look, SelectionResult
-from knowledge_recycling.storage.files import read_json, write_json
+from knowledge_recycling.storage.files import read_table, write_json
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench, rank
@@ -35,7 +35,7 @@ def run(config: Config, run_dir: RunDir) -> SelectionResult:
     build = partial(artefacts.build, run_dir, spec)
     bench = Bench.of("selection", config, build, val.images, val.labels, runtime)
     memory = run_dir.stage("selection") / "probes.json"
-    scores: dict[str, dict[str, float]] = read_json(memory) if memory.exists() else {}
+    scores: dict[str, dict[str, float]] = read_table(memory) if memory.exists() else {}
 
     def score(snapshot: int, steps: int, look: str) -> Look:
         purpose = f"{look} of snapshot {snapshot}"

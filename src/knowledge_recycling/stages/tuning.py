@@ -21,7 +21,7 @@ from knowledge_recycling.config import Config
 from knowledge_recycling.config import Tuning as Section
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.results import Finalist, Look, Trial, TuningResult
-from knowledge_recycling.storage.files import read_json, write_json
+from knowledge_recycling.storage.files import read_json, read_table, write_json
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.probes import Bench, rank
@@ -128,7 +128,7 @@ class _Search:
         complete = [row for row in table[1:] if row.state == "complete"]
         best = sorted(complete, key=rank)[-self.config.tuning.finalists :]
         memory = self.folder / "finals.json"
-        scores: dict[str, dict[str, float]] = read_json(memory) if memory.exists() else {}
+        scores: dict[str, dict[str, float]] = read_table(memory) if memory.exists() else {}
         finalists = [table[0], *reversed(best)]
         for row in finalists:
             number = str(row.trial)
