@@ -79,6 +79,7 @@ def test_from_end_to_end(tmp_path: Path, arrays: Arrays) -> None:
     page = (run.path / "report" / "report.md").read_text()
     assert "Formal guarantee: (3, 1e-05)-differential privacy for every image" in page
     assert "factor of at most 20.1" in page
+    assert "a curve of a private run would tell more" in page
     spent = kr.budget(tmp_path / "a.npz")
     assert [entry.stage for entry in spent] == ["teacher", "generator"]
     assert np.isclose(ledger.total(spent, "image"), accountant.mu(3, 1e-5))

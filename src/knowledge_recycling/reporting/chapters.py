@@ -109,6 +109,9 @@ def learning(run: RunResults, show_real: bool) -> Chapter:
         for stage in (_teacher_curves, _generator_curves, _student_curves)
         if (picture := stage(run))
     ]
+    if not pictures and run.teacher and run.teacher.guarantee:
+        words = "None: a curve of a private run would tell more of the images than it releases."
+        return Chapter("learning", "Learning curves", [Text(words)])
     if not pictures:
         return _not_run("learning", "Learning curves", "Teacher")
     intro = "Pale: as logged. Strong: moving mean. Dotted: the chosen snapshot."
