@@ -131,7 +131,8 @@ def test_errors_say_what_is_wrong(call: Callable[[], object], message: str) -> N
 
 def test_the_table_of_the_docs_is_right() -> None:
     page = (Path(__file__).parents[2] / "docs" / "private.md").read_text()
-    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    table = page[page.index("| epsilon |") :].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in table if line.startswith("| ")]
     assert [row[0] for row in rows] == ["epsilon", "0.5", "1", "3", "8"]
     for eps, *found in rows[1:]:
         m = mu(float(eps), 1e-5)
