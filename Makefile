@@ -8,6 +8,7 @@ PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint 
 demo: $(VENV)/installed
 	$(VENV)/bin/kr run digits -o runs/digits --preset demo \
 		--shadows 8 --workers 2 --reuse-choices --canaries 60
+	$(VENV)/bin/kr run digits -o runs/digits-private --epsilon 3
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
