@@ -48,7 +48,7 @@ def clopper_pearson(successes: float, trials: float, alpha: float = ALPHA) -> Es
     # Quantiles of the beta distribution, without what `stats.beta` does around them.
     low = betaincinv(successes, failures + 1, alpha / 2) if successes > 0 else 0.0
     high = betainccinv(successes + 1, failures, alpha / 2) if failures > 0 else 1.0
-    return Estimate(successes / trials, float(low), float(high))
+    return Estimate(float(successes / trials), float(low), float(high))
 
 
 def proportion(hits: ArrayLike, groups: ArrayLike | None = None) -> Estimate:
