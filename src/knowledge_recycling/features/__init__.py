@@ -34,7 +34,9 @@ BLOCKS = 3
 LARGEST = 600
 """Largest dimension of a block."""
 DECAY = 0.15
-CHUNK = 128
+CHUNK = 256
+PART = 32
+"""Images at a time: so few that their maps stay in the processor's cache."""
 
 
 class Features(nn.Module):
@@ -107,8 +109,11 @@ class Features(nn.Module):
 
     def _of(self, images: Tensor) -> Tensor:
         pixels = _resample(images.float()).contiguous()
+        parts = (pixels,) if torch.compiler.is_exporting() else pixels.split(PART)
         blocks = [
-            Basis(getattr(self, f"mean{i}"), getattr(self, f"axes{i}")).project(raw(pixels))
+            Basis(getattr(self, f"mean{i}"), getattr(self, f"axes{i}")).project(
+                torch.cat([raw(part) for part in parts])
+            )
             for i, raw in enumerate(self._raw())
         ]
         return torch.cat(blocks, 1) / BLOCKS**0.5
@@ -148,7 +153,7 @@ def _largest(channels: int, symmetry: str) -> dict[str, Tensor]:
     made.kernels.copy_(Dictionary.draw(draw(PROCEDURAL, channels, SEED + 1), SEED).kernels)
     state = {"kernels": made.kernels}
     for i, raw in enumerate(made._raw()):
-        basis = principal_axes(torch.cat([raw(x) for x in images.split(CHUNK)]), LARGEST, DECAY)
+        basis = principal_axes(torch.cat([raw(part) for part in images.split(PART)]), LARGEST, DECAY)
         state |= {f"mean{i}": basis.mean, f"axes{i}": basis.axes}
     return state
 
