@@ -55,9 +55,10 @@ def pretrained() -> Network:
     network.load_state_dict({k: v.float() for k, v in load_file(FILE).items()}, strict=False)
     network.eval()
     for name, layer in network.named_children():
-        if name != "projection":
-            setattr(network, name, nn.Sequential(fuse_conv_bn_eval(layer[0], layer[1]), nn.ReLU()))
-    return network.to(memory_format=torch.channels_last)
+        if name != "projection" and isinstance(layer, nn.Sequential):
+            fused = fuse_conv_bn_eval(*layer[:2])  # type: ignore[type-var, arg-type]
+            setattr(network, name, nn.Sequential(fused, nn.ReLU()))
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def features(images: Tensor, symmetry: str) -> Tensor:
