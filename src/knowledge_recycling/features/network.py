@@ -56,7 +56,7 @@ def pretrained() -> Network:
     network.eval()
     for name, layer in network.named_children():
         if name != "projection" and isinstance(layer, nn.Sequential):
-            fused = fuse_conv_bn_eval(*layer[:2])  # type: ignore[type-var, arg-type]
+            fused = fuse_conv_bn_eval(layer[0], layer[1])  # type: ignore[type-var, arg-type]
             setattr(network, name, nn.Sequential(fused, nn.ReLU()))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
