@@ -12,11 +12,12 @@ from itertools import islice
 import numpy as np
 
 from knowledge_recycling.config import Data
-from knowledge_recycling.data import checks, mixture, shortcuts
+from knowledge_recycling.data import checks, mixture, scans, shortcuts
 from knowledge_recycling.data.decode import Decoded, Rule, pages_note
 from knowledge_recycling.data.files import check_memory
 from knowledge_recycling.data.listing import Entry
 from knowledge_recycling.data.resize import resize_note
+from knowledge_recycling.data.scans import Scan
 from knowledge_recycling.data.types import OPEN, Source
 from knowledge_recycling.data.words import Problem, count, refuse, shown
 from knowledge_recycling.errors import KRError
@@ -80,7 +81,8 @@ def assemble(listed: Listed, config: Data) -> Source:
     pairs = _decode_all(listed, rule)
     whole, broken = _without_broken(pairs, config.skip_broken)
     entries, decoded = [e for e, _ in whole], [d for _, d in whole]
-    groups, notes, lost = _patients(listed, entries)
+    scanned = [d.scan for d in decoded if d.scan]
+    groups, notes, lost = _patients(listed, entries, scanned)
     refuse(listed.where, [*broken, *mixture.problems(decoded, rule), *lost])
     notes = [*listed.notes, *notes]
     skipped = len(pairs) - len(whole)
@@ -100,13 +102,16 @@ def assemble(listed: Listed, config: Data) -> Source:
 
 
 def _patients(
-    listed: Listed, entries: list[Entry]
+    listed: Listed, entries: list[Entry], scanned: list[Scan]
 ) -> tuple[np.ndarray | None, list[str], list[Problem]]:
-    """Codes where they are known, notes, and what is wrong with them."""
+    """Codes where they are known, by the list or by DICOM headers; notes; and what is wrong."""
     if not entries:
         return None, [], []
     try:
-        return *listed.patients(entries), []
+        groups, notes = listed.patients(entries)
+        if groups is None and scanned and len(scanned) == len(entries):
+            groups, notes = scans.patients(scanned, listed.where, lambda i: shown(entries[i].file))
+        return groups, notes, []
     except KRError as error:
         return None, [], [Problem(str(error))]
 
@@ -142,7 +147,6 @@ def _decode_all(listed: Listed, rule: Rule) -> list[tuple[Entry, Decoded]]:
         return pairs
     finally:
         pool.shutdown(cancel_futures=True)
-        progress.close()
 
 
 def _without_broken(
@@ -198,14 +202,15 @@ def _image_notes(decoded: list[Decoded], rule: Rule, size: int) -> list[str]:
     if rule.range:
         low, high = rule.range
         notes.append(f"values {low:g}..{high:g} scaled to 0..255")
-    elif deep:
+    elif deep and not decoded[0].scan:
         peak = max(d.high for d in decoded if d.high is not None)
         notes.append(
             f"{count(deep, '16-bit image')} scaled to 8 bits (65535 becomes 255; the largest "
             f"value is {peak:g})"
         )
     more = [pages_note(decoded), resize_note({d.shape for d in decoded}, size)]
-    return [*notes, *(note for note in more if note)]
+    of_scans = scans.notes([d.scan for d in decoded if d.scan])
+    return [*notes, *of_scans, *(note for note in more if note)]
 
 
 def _shortcuts(decoded: list[Decoded], labels: np.ndarray) -> list[str]:
@@ -214,6 +219,7 @@ def _shortcuts(decoded: list[Decoded], labels: np.ndarray) -> list[str]:
         "kind (grey or colour, alpha, bit depth)": [
             f"{d.depth} {d.grey_file} {d.alpha}" for d in decoded
         ],
+        **scans.facts([d.scan for d in decoded if d.scan]),
     }
     found = shortcuts.find([d.shape for d in decoded], facts, labels)
     return [shortcut.note() for shortcut in found]

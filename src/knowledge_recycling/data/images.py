@@ -5,12 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from knowledge_recycling.data.decode import Decoded, Rule, decode
+from knowledge_recycling.data.dicom import read_dicom
+from knowledge_recycling.data.kinds import kind_of_name, sniff
 
 
 def read_image(path: Path, rule: Rule, look: bool = True) -> list[Decoded]:
-    """The images in a file; see `decode.decode`.
+    """The images in a file.
+
+    Args:
+        path: the file; it is DICOM by its name or by its first bytes.
+        rule: how it is read.
+        look: see `decode.decode`.
+
+    Returns:
+        One image, or one per frame of a DICOM file; a broken one where it cannot be read.
 
     Raises:
-        KRError: the file may not be read, or is no regular file.
+        KRError: the file may not be read, is no regular file, or is a DICOM file and pydicom is
+            not installed.
     """
+    if "DICOM" in (kind_of_name(path.name), sniff(path)):
+        return read_dicom(path, rule, look)
     return [decode(path, rule, look)]

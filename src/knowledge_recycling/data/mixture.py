@@ -6,6 +6,7 @@ from collections import Counter
 
 from knowledge_recycling.data import scale
 from knowledge_recycling.data.decode import Decoded, Rule, fits
+from knowledge_recycling.data.dicom_levels import UNSCALED
 from knowledge_recycling.data.resize import size_advice
 from knowledge_recycling.data.words import Problem, count
 
@@ -17,9 +18,13 @@ def problems(decoded: list[Decoded], rule: Rule) -> list[Problem]:
     """What differs among images and must not, and the settings that cure it."""
     if not decoded:
         return []
+    scans = sum(d.scan is not None for d in decoded)
+    if 0 < scans < len(decoded):
+        told = f"{count(scans, 'DICOM image')} with {count(len(decoded) - scans, 'other')}"
+        return [Problem(f"mixes {told}; kind must not tell classes apart, so save all as PNG")]
     return [
         *_size_problem(decoded, rule),
-        *_depth_problem(decoded, rule),
+        *(_scale_problem(decoded) if scans else _depth_problem(decoded, rule)),
         *_color_problem(decoded, rule),
     ]
 
@@ -84,3 +89,20 @@ def _color_problem(decoded: list[Decoded], rule: Rule) -> list[Problem]:
             ("data.color=grey",),
         )
     ]
+
+
+def _scale_problem(decoded: list[Decoded]) -> list[Problem]:
+    """Grey DICOM images: all through a window, all of 8 bits, or all in a stated range."""
+    grey = [d for d in decoded if d.grey_file and d.pixels is not None]
+    scales = Counter(d.depth for d in grey)
+    if not scales or (len(scales) == 1 and UNSCALED not in scales):
+        return []
+    low = min(d.low for d in grey if d.low is not None)
+    high = max(d.high for d in grey if d.high is not None)
+    what = f"its images have values {low:g}..{high:g}, and no window says what to show of them"
+    if len(scales) > 1:
+        told = " and ".join(f"{n:,} {name}" for name, n in sorted(scales.items()))
+        what = (
+            f"mixes images that have a window with others: {told}; brightness would tell them apart"
+        )
+    return [Problem(f"{what}; state one range for all images", (scale.suggest(low, high),))]

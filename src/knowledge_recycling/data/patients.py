@@ -69,7 +69,7 @@ def read_groups(root: Path, table: str, files: list[str]) -> tuple[np.ndarray, l
         )
     groups = np.array([known[key] for key in keys], np.str_)
     codes = group_codes(groups, where, lambda i: f"line {lines[keys[i]]}")
-    unused = len(known) - len(files)
+    unused = len(known) - len(set(files))
     rest = "names a file that is no image read" if unused == 1 else "name no image that is read"
     return codes, [f"{count(unused, 'row')} of the groups file {rest}"] * (unused > 0)
 
