@@ -45,7 +45,8 @@ class Data(Section):
     """Where the private images come from and how they are split."""
 
     source: str = ""
-    """`digits`, a path (npz file or image folder) or a MedMNIST name."""
+    """`digits`, a path (npz file, image folder, CSV manifest, Parquet), `hf:NAME` or a MedMNIST
+    name."""
     size: int | None = Field(None, ge=8, le=64)
     """Side in pixels that images are resized to, with antialiasing; None keeps them as they are."""
     val_fraction: float = Field(0.15, gt=0.0, lt=0.5)
@@ -55,9 +56,15 @@ class Data(Section):
     groups: str | None = None
     """CSV file with the columns `file` and `group` (the patient of each image) for a folder."""
     skip_broken: bool = False
-    """Go on without the images of a folder that cannot be decoded, and count them."""
+    """Go on without the image files that cannot be decoded, and count them."""
     canaries: str | None = None
     """npz file of records appended to train: the audit's canaries, set by the shadows alone."""
+    image_column: str | None = None
+    """Column of a CSV manifest or a table that holds the images; None finds it."""
+    label_column: str | None = None
+    """Column of a CSV manifest or a table that holds the labels; None finds it."""
+    patient_column: str | None = None
+    """Column of a CSV manifest or a table that names the patient; None takes `patient`."""
     color: Literal["grey", "rgb"] | None = None
     """Bring all images to grey (luma) or to three channels; None keeps them, and refuses a mix."""
     range: tuple[float, float] | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from knowledge_recycling.data.decode import Decoded, Rule, decode
 from knowledge_recycling.data.dicom import read_dicom
-from knowledge_recycling.data.kinds import kind_of_name, sniff
+from knowledge_recycling.data.kinds import NIFTI, kind_of_name, sniff
 
 
 def read_image(path: Path, rule: Rule, look: bool = True) -> list[Decoded]:
@@ -24,6 +24,9 @@ def read_image(path: Path, rule: Rule, look: bool = True) -> list[Decoded]:
         KRError: the file may not be read, is no regular file, or is a DICOM file and pydicom is
             not installed.
     """
-    if "DICOM" in (kind_of_name(path.name), sniff(path)):
+    kinds = (kind_of_name(path.name), sniff(path))
+    if "NIfTI" in kinds:
+        return [Decoded(None, (0, 0), error=NIFTI)]
+    if "DICOM" in kinds:
         return read_dicom(path, rule, look)
     return [decode(path, rule, look)]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from knowledge_recycling.data.decode import SUFFIXES
 from knowledge_recycling.data.files import LINK, SPECIAL, unreadable
-from knowledge_recycling.data.kinds import PICTURES, kind_of_name, sniff
+from knowledge_recycling.data.kinds import NIFTI, PICTURES, kind_of_name, sniff
 from knowledge_recycling.data.names import check_classes, check_path_name, stripped
 from knowledge_recycling.data.types import OPEN, SPLITS
 from knowledge_recycling.data.words import Problem, count, listed, refuse, shown
@@ -153,6 +153,8 @@ class _Walk:
                 f"{shown(name)} holds folders ({listed(nested, 3)}); images must lie directly in "
                 f"the folder of their class: {SHAPE}"
             )
+        elif not images and set(pictures) == {"NIfTI"}:
+            text = f"{shown(name)} holds {told}; each {NIFTI}"
         elif not images and told:
             text = f"{shown(name)} holds no image that is read, but {told}; save them as PNG"
         elif not images:

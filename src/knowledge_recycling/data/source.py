@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from knowledge_recycling.config import Data
-from knowledge_recycling.data import checks, medmnist, resize
+from knowledge_recycling.data import checks, manifest, medmnist, resize
 from knowledge_recycling.data.files import SPECIAL, status
 from knowledge_recycling.data.folder import read_folder
 from knowledge_recycling.data.listing import list_folder
@@ -51,16 +51,28 @@ def open_source(config: Data) -> Source:
         resize.check_square_size(config.size)
     path = _locate(config.source)
     folder = path is not None and path.is_dir()
-    if config.groups and not folder:
-        raise KRError(
-            f"data.groups: is for image folders, and {config.source} is none; an npz file holds "
-            "groups in the arrays {split}_groups or groups"
-        )
+    table = path is not None and path.suffix.lower() in manifest.SUFFIXES and not folder
+    _check_fields(config, folder, table)
     # abspath, not resolve: a link keeps the name that the user knows.
     absolute = path and Path(os.path.abspath(path))
     tables = [find_table(path, config.groups)] if path and config.groups else []
     tables += [Path(config.canaries)] if config.canaries else []
-    return _read(config, absolute, _stamp(path, folder, tables))
+    stamp = _stamp(path, folder, tables)
+    return _read(
+        config, absolute, (*stamp, *(manifest.stamp(path, config) if path and table else ()))
+    )
+
+
+def _check_fields(config: Data, folder: bool, table: bool) -> None:
+    """Refuses settings that the source has no use for."""
+    if config.groups and not folder:
+        raise KRError(
+            f"data.groups: is for image folders, and {config.source} is none; an npz file holds "
+            "groups in the arrays {split}_groups or groups, a table in its column patient"
+        )
+    for field in ("image_column", "label_column", "patient_column"):
+        if getattr(config, field) and not table:
+            raise KRError(f"data.{field}: is for tables, and {config.source} is none")
 
 
 def _stamp(path: Path | None, folder: bool, tables: list[Path]) -> tuple[int, int, int]:
@@ -108,15 +120,20 @@ def _suggest(path: Path) -> str:
         found += difflib.get_close_matches(path.name.lower(), known, n=3)
     if found:
         return f"; did you mean {' or '.join(found)}?"
-    return "; give digits, an npz file, an image folder or a MedMNIST name such as breastmnist"
+    return (
+        "; give digits, an npz file, an image folder, a CSV manifest or a MedMNIST name such as "
+        "breastmnist"
+    )
 
 
 @lru_cache(maxsize=2)
-def _read(config: Data, path: Path | None, stamp: tuple[int, int, int]) -> Source:
+def _read(config: Data, path: Path | None, stamp: tuple[int, ...]) -> Source:
     if path is None:
         source = _digits(config)
     elif path.is_dir():
         source = read_folder(path, config)
+    elif path.suffix.lower() in manifest.SUFFIXES:
+        source = manifest.read_manifest(path, config)
     else:
         source = _with_names(read_npz(path, config), config, path)
     where = shown(str(path or source.name))
