@@ -26,7 +26,7 @@ from knowledge_recycling.training.progress import track
 LOOKED_AT = 2000
 """Files looked at in full where their size must be set first; of the others the header is read."""
 
-AT_ONCE = 512
+AT_ONCE = 128
 """Images that are handed to the threads together: rows of a table lie in memory until then."""
 
 Read = Callable[[Rule, bool], list[Decoded]]

@@ -14,7 +14,7 @@ LIKE_PATIENT = re.compile(r"(patient|subject|case)[ _-]?(id|name|number)|pid|sub
 
 
 def pick(
-    columns: Sequence[str], stated: str | None, setting: str, usual: str, where: str
+    columns: Sequence[str], stated: str | None, setting: str, usual: str | None, where: str
 ) -> str | None:
     """The column that is stated, else the one of the usual name; case does not count in the latter.
 
@@ -22,7 +22,7 @@ def pick(
         columns: those there are.
         stated: what the setting says.
         setting: its name.
-        usual: the name that is taken without a setting, lower case.
+        usual: the name that is taken without a setting, lower case; None: no name is.
         where: what to call the table in a message.
 
     Returns:
@@ -36,6 +36,8 @@ def pick(
         'Path'
     """
     wanted = stated or usual
+    if wanted is None:
+        return None
     found = [c for c in columns if c == wanted] if stated else []
     found = found or [c for c in columns if c.casefold() == wanted.casefold()]
     if len(found) > 1:

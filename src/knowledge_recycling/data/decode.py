@@ -7,7 +7,7 @@ import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -115,19 +115,24 @@ def decode(path: Path, rule: Rule, look: bool = True) -> Decoded:
         KRError: the file may not be read, or is no regular file.
     """
     with open_regular(path) as stream:
-        try:
-            with Image.open(stream, formats=FORMATS) as image:
-                return _read(image, rule, look)
-        except Image.DecompressionBombError as error:  # Pillow's own limit lies higher
-            pixels = int(re.findall(r"\d+", str(error))[0])
-            return Decoded(None, (0, 0), error=too_large(pixels))
-        except UnidentifiedImageError:
-            stream.seek(0)
-            kind = kind_of_bytes(stream.read(512))
-            reason = f"not an image but a {kind} file" if kind else "not an image"
-            return Decoded(None, (0, 0), error=reason)
-        except Exception as error:  # Pillow's decoders raise nearly anything on corrupt bytes
-            return Decoded(None, (0, 0), error=str(error)[:200] or type(error).__name__)
+        return decode_stream(stream, rule, look)
+
+
+def decode_stream(stream: BinaryIO, rule: Rule, look: bool = True) -> Decoded:
+    """Reads an image that lies in a file or in memory; see `decode`."""
+    try:
+        with Image.open(stream, formats=FORMATS) as image:
+            return _read(image, rule, look)
+    except Image.DecompressionBombError as error:  # Pillow's own limit lies higher
+        pixels = int(re.findall(r"\d+", str(error))[0])
+        return Decoded(None, (0, 0), error=too_large(pixels))
+    except UnidentifiedImageError:
+        stream.seek(0)
+        kind = kind_of_bytes(stream.read(512))
+        reason = f"not an image but a {kind} file" if kind else "not an image"
+        return Decoded(None, (0, 0), error=reason)
+    except Exception as error:  # Pillow's decoders raise nearly anything on corrupt bytes
+        return Decoded(None, (0, 0), error=str(error)[:200] or type(error).__name__)
 
 
 def too_large(pixels: int) -> str:

@@ -95,7 +95,7 @@ def list_manifest(path: Path, config: Data) -> Manifest:
             "Rename them, or state them with the settings data.image_column=... and "
             "data.label_column=..."
         )
-    split = pick(header, None, "", "split", where)
+    split = pick(header, None, "data.split", "split", where)
     patient = pick_patient(header, config.patient_column, where)
     if len(rows) > MAX_ENTRIES:
         raise KRError(f"{where}: has {len(rows):,} rows; more than {MAX_ENTRIES:,} are never read")

@@ -1,0 +1,289 @@
+"""Reads sets in the forms of Hugging Face `datasets`: Parquet files and `save_to_disk` folders.
+
+They are read with pyarrow alone: `datasets` would copy private images into its cache. Images are
+the bytes in the table; a path in it is never opened.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from knowledge_recycling.config import Data
+from knowledge_recycling.data.assemble import Listed, Read, assemble
+from knowledge_recycling.data.decode import Decoded, Rule, decode_stream
+from knowledge_recycling.data.files import check_memory, open_regular, status
+from knowledge_recycling.data.listing import MAX_ENTRIES, SPLIT_FOLDERS, Entry
+from knowledge_recycling.data.names import check_classes, group_codes
+from knowledge_recycling.data.table_columns import Columns, choose, labels_of
+from knowledge_recycling.data.types import OPEN, Source
+from knowledge_recycling.data.words import listed, shown, size_of
+from knowledge_recycling.errors import KRError
+
+SUFFIX = ".parquet"
+INSTALL = "Parquet and Arrow files need pyarrow: pip install 'knowledge-recycling[hf]'"
+ROWS = 256
+"""Rows that are read from a file at once."""
+
+
+class Batches(Protocol):
+    """A table that is read piece by piece, from its start at each call."""
+
+    def __call__(self, columns: list[str]) -> Iterator[Any]:
+        """Record batches of these columns."""
+
+
+class Part(NamedTuple):
+    """One table of a set.
+
+    Attributes:
+        name: what to call it in a message.
+        split: its split code, -1 where still to be drawn.
+        schema: pyarrow's.
+        batches: reads it.
+    """
+
+    name: str
+    split: int
+    schema: Any
+    batches: Batches
+
+
+def is_table_folder(path: Path) -> bool:
+    """Whether a folder was written by `save_to_disk`, or holds Parquet files."""
+    made = any(status(path / name) for name in ("dataset_dict.json", "state.json"))
+    return made or bool(_parquet_files(path))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a set, for one that is a file that file alone."""
+    if not path.is_dir():
+        return [path]
+    if (path / "dataset_dict.json").is_file():
+        found = sorted(f for f in path.glob("*/data-*.arrow"))
+    elif (path / "state.json").is_file():
+        found = sorted(path.glob("data-*.arrow"))
+    else:
+        found = _parquet_files(path)
+    if not found:
+        raise KRError(
+            f"{shown(str(path))}: holds no data-*.arrow file, as save_to_disk writes them"
+        )
+    return found
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    """In the folder, in its `data`, or in folders of splits."""
+    inner = [d for d in ("data", *SPLIT_FOLDERS) if (path / d).is_dir()]
+    return sorted(f for d in (".", *inner) for f in (path / d).glob(f"*{SUFFIX}"))
+
+
+def read_tables(path: Path, config: Data) -> Source:
+    """Reads a Parquet file, a folder of them, or a folder that `save_to_disk` wrote.
+
+    Args:
+        path: the file or folder.
+        config: how images are read, and which columns they lie in.
+
+    Returns:
+        The source, in the order of files and rows.
+
+    Raises:
+        KRError: says what is wrong with the files, the columns or the images, and what to do.
+    """
+    files = files_of(path)
+    splits = _splits(files, path)
+    parts = [_open(file, split) for file, split in zip(files, splits, strict=True)]
+    return read_parts(parts, shown(str(path)), path.stem, config)
+
+
+def read_parts(parts: list[Part], where: str, name: str, config: Data) -> Source:
+    """Reads tables of one set.
+
+    Args:
+        parts: the tables, of one schema.
+        where: what to call the set in a message.
+        name: the source's.
+        config: how images are read, and which columns they lie in.
+
+    Raises:
+        KRError: says what is wrong, and what to do.
+    """
+    if any(part.schema != parts[0].schema for part in parts):
+        raise KRError(f"{where}: its tables differ in their columns; give tables of one kind")
+    columns = choose(parts[0].schema, config, where)
+    with _said(where):
+        entries, patients = _rows(parts, columns, where)
+        place = {entry.file: i for i, entry in enumerate(entries)}
+
+        def find_patients(kept: list[Entry]) -> tuple[np.ndarray | None, list[str]]:
+            if patients is None:
+                return None, []
+            names = np.array([patients[place[entry.file]] for entry in kept])
+            return group_codes(names, where, lambda i: kept[i].file), []
+
+        found = Listed(
+            where=where,
+            name=name,
+            total=len(entries),
+            entries=zip(entries, _images(parts, columns.image), strict=True),
+            patients=find_patients,
+            notes=(*columns.notes, *check_classes(sorted({e.label for e in entries}), where)),
+            class_names=columns.class_names,
+        )
+        return assemble(found, config)
+
+
+def _rows(parts: list[Part], columns: Columns, where: str) -> tuple[list[Entry], list[Any] | None]:
+    """Entries and patients of all rows."""
+    wanted = [columns.label, *([columns.patient] if columns.patient else [])]
+    entries: list[Entry] = []
+    patients: list[Any] = []
+    for part in parts:
+        row = 0
+        for batch in part.batches(wanted):
+            for label in labels_of(batch.column(columns.label), columns, where):
+                row += 1
+                entries.append(Entry(f"row {row} of {part.name}", label, part.split))
+            if columns.patient:
+                patients += batch.column(columns.patient).to_pylist()
+            if len(entries) > MAX_ENTRIES:
+                raise KRError(f"{where}: has more than {MAX_ENTRIES:,} rows, which are never read")
+    if not entries:
+        raise KRError(f"{where}: has no rows")
+    if not columns.patient:
+        return entries, None
+    whole = all(isinstance(p, int) for p in patients)
+    return entries, patients if whole else ["" if p is None else str(p) for p in patients]
+
+
+def _images(parts: list[Part], column: str) -> Iterator[Read]:
+    for part in parts:
+        for batch in part.batches([column]):
+            for cell in batch.column(column):
+                yield partial(_decode, cell.as_py())
+
+
+def _decode(cell: Any, rule: Rule, look: bool = True) -> list[Decoded]:
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if content is None:
+        outside = isinstance(cell, dict) and cell.get("path")
+        reason = "is a path to a file, which is not opened; embed the images in the table"
+        return [Decoded(None, (0, 0), error=reason if outside else "is empty")]
+    return [decode_stream(io.BytesIO(content), rule, look)]
+
+
+@contextmanager
+def _said(where: str) -> Iterator[None]:
+    """What pyarrow raises on damaged files, in a sentence."""
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError, MemoryError) as error:
+        raise KRError(
+            f"{where}: is damaged ({shown(str(error))[:200]}); fetch or save it again"
+        ) from None
+
+
+def _open(file: Path, split: int) -> Part:
+    """Looks at the schema of a file.
+
+    Raises:
+        KRError: pyarrow is not installed, or it is no such file.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise KRError(INSTALL) from None
+    where = shown(str(file))
+    with _said(where), open_regular(file) as stream:
+        if file.suffix.lower() == SUFFIX:
+            opened = parquet.ParquetFile(stream)
+            _check_size(opened.metadata, where)
+            schema, batches = opened.schema_arrow, partial(_of_parquet, file)
+        else:
+            schema = pyarrow.ipc.open_stream(stream).schema
+            batches = partial(_of_arrow, file)
+    return Part(file.name, split, schema, batches)
+
+
+def _check_size(metadata: Any, where: str) -> None:
+    """A row group is unpacked as a whole."""
+    sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    largest = max(sizes, default=0)
+    check_memory(2 * largest, f"{where}: a row group ({size_of(largest)})", "write smaller ones")
+
+
+def _of_parquet(file: Path, columns: list[str]) -> Iterator[Any]:
+    import pyarrow.parquet as parquet
+
+    with open_regular(file) as stream:
+        for batch in parquet.ParquetFile(stream).iter_batches(ROWS, columns=columns):
+            batch.validate(full=True)
+            yield batch
+
+
+def _of_arrow(file: Path, columns: list[str]) -> Iterator[Any]:
+    import pyarrow
+
+    with open_regular(file) as stream:
+        for batch in pyarrow.ipc.open_stream(stream):
+            batch.validate(full=True)  # a damaged file could lead out of memory otherwise
+            chosen = batch.select(columns)
+            for start in range(0, len(chosen), ROWS):
+                yield chosen.slice(start, ROWS)
+
+
+def _splits(files: list[Path], root: Path) -> list[int]:
+    """Codes by names: `train/data-0.arrow`, `train-0.parquet`, `data/test-0.parquet`."""
+    names = [_split_name(file, root) for file in files]
+    known = [name for name in names if name is not None]
+    if (root / "dataset_dict.json").is_file():
+        return split_codes([file.parent.name for file in files], shown(str(root)))
+    if not known:
+        return [OPEN] * len(files)
+    if len(known) < len(names):
+        odd = next(f for f, name in zip(files, names, strict=True) if name is None)
+        raise KRError(
+            f"{shown(str(root))}: some of its files are of a split by their names, and "
+            f"{shown(odd.name)} is of none; move it out, or rename it (train-0.parquet)"
+        )
+    return split_codes(known, shown(str(root)))
+
+
+def split_codes(names: list[str], where: str) -> list[int]:
+    """The split code of each name.
+
+    Raises:
+        KRError: a name is of no split, or none is of train.
+
+    Example:
+        >>> split_codes(["train", "Validation"], "x")
+        [0, 1]
+    """
+    if unknown := sorted({n for n in names if n.casefold() not in SPLIT_FOLDERS}):
+        raise KRError(
+            f"{where}: {listed(unknown)} is no split that is known (train, validation, test); "
+            "leave it out, or rename it"
+        )
+    codes = [SPLIT_FOLDERS[name.casefold()] for name in names]
+    if 0 not in codes:
+        raise KRError(f"{where}: has no split train (it has {listed(sorted(set(names)))})")
+    return codes
+
+
+def _split_name(file: Path, root: Path) -> str | None:
+    first = re.split(r"[-_.]", file.name)[0]
+    for name in (first, file.parent.name if file.parent != root else ""):
+        if name.casefold() in SPLIT_FOLDERS:
+            return name
+    return None
