@@ -84,6 +84,33 @@ def test_saved_to_disk(tmp_path: Path) -> None:
     train = source.assigned == 0
     np.testing.assert_array_equal(source.images[train][..., 0], pictures())
     assert source.class_names == ("well", "sick")
+    # The files of all splits have one name.
+    assert source.groups is not None
+    by_split = [set(source.groups[source.assigned == split].tolist()) for split in range(3)]
+    assert sum(map(len, by_split)) == len(set.union(*by_split)) == 18
+    for split, n in enumerate(by_split):
+        groups = source.groups[source.assigned == split]
+        assert (groups[::2] == groups[1::2]).all(), f"{n}: pairs are of one patient"
+
+
+def test_classes_in_another_order(tmp_path: Path) -> None:
+    other = made(100).cast_column("label", datasets.ClassLabel(names=["sick", "well"]))
+    (tmp_path / "set").mkdir()
+    made().to_parquet(tmp_path / "set" / "train.parquet")
+    other.to_parquet(tmp_path / "set" / "test.parquet")
+    with pytest.raises(
+        KRError, match="its tables differ in columns or classes; give tables of one"
+    ):
+        opened(tmp_path / "set")
+
+
+def test_an_image_folder_with_a_parquet_file_is_one(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for i, pixels in enumerate(pictures()):
+        (root / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / "ab"[i % 2] / f"{i}.png")
+    plain(root / "metadata.parquet")
+    assert "1 .parquet file was left out (1 beside the class folders)" in opened(root).notes
 
 
 def test_rows_that_were_filtered_away_stay_away(tmp_path: Path) -> None:
@@ -231,7 +258,8 @@ def test_notes_that_are_no_notes(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_tables(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text("{}")
+    for name in ("state.json", "dataset_info.json"):
+        (tmp_path / name).write_text("{}")
     with pytest.raises(KRError, match="holds no data-.*.arrow file, as save_to_disk writes them"):
         opened(tmp_path)
 

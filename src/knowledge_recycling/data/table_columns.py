@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from knowledge_recycling.config import Data
 from knowledge_recycling.data.checks import MULTI_LABEL
 from knowledge_recycling.data.columns import pick, pick_patient, unused
+from knowledge_recycling.data.names import stripped
 from knowledge_recycling.data.words import count, listed
 from knowledge_recycling.errors import KRError
 
@@ -73,7 +74,7 @@ def labels_of(column: Any, columns: Columns, where: str) -> list[str]:
     if lost := sum(value is None or value == -1 for value in values):
         raise KRError(f"{where}: {count(lost, 'row')} without a label; give it one, or remove it")
     if names is None:
-        return [str(value).strip() for value in values]
+        return [stripped(str(value)) for value in values]
     if any(not 0 <= value < len(names) for value in values):
         raise KRError(f"{where}: there are {len(names)} class names, and labels beyond them")
     return [names[value] for value in values]

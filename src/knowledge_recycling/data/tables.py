@@ -44,7 +44,7 @@ class Part(NamedTuple):
     """One table of a set.
 
     Attributes:
-        name: what to call it in a message.
+        name: what to call it in a message; another in each part.
         split: its split code, -1 where still to be drawn.
         schema: pyarrow's.
         batches: reads it.
@@ -57,18 +57,28 @@ class Part(NamedTuple):
 
 
 def is_table_folder(path: Path) -> bool:
-    """Whether a folder was written by `save_to_disk`, or holds Parquet files."""
-    made = any(status(path / name) for name in ("dataset_dict.json", "state.json"))
-    return made or bool(_parquet_files(path))
+    """Whether a folder was written by `save_to_disk`, or holds Parquet files and no other folders.
+
+    A folder of images may hold a Parquet file beside its classes, which is left out there.
+    """
+    if status(path / "dataset_dict.json") or _is_saved(path):
+        return True
+    inner = [d for d in path.iterdir() if d.is_dir() and not d.name.startswith(".")]
+    files = _parquet_files(path)
+    return bool(files) and {d for d in inner} <= {file.parent for file in files}
+
+
+def _is_saved(path: Path) -> bool:
+    return all(status(path / name) for name in ("state.json", "dataset_info.json"))
 
 
 def files_of(path: Path) -> list[Path]:
     """The files of a set, for one that is a file that file alone."""
     if not path.is_dir():
         return [path]
-    if (path / "dataset_dict.json").is_file():
-        found = sorted(f for f in path.glob("*/data-*.arrow"))
-    elif (path / "state.json").is_file():
+    if status(path / "dataset_dict.json"):
+        found = sorted(path.glob("*/data-*.arrow"))
+    elif _is_saved(path):
         found = sorted(path.glob("data-*.arrow"))
     else:
         found = _parquet_files(path)
@@ -100,7 +110,8 @@ def read_tables(path: Path, config: Data) -> Source:
     """
     files = files_of(path)
     splits = _splits(files, path)
-    parts = [_open(file, split) for file, split in zip(files, splits, strict=True)]
+    root = path if path.is_dir() else path.parent
+    parts = [_open(file, root, split) for file, split in zip(files, splits, strict=True)]
     return read_parts(parts, shown(str(path)), path.stem, config)
 
 
@@ -108,7 +119,7 @@ def read_parts(parts: list[Part], where: str, name: str, config: Data) -> Source
     """Reads tables of one set.
 
     Args:
-        parts: the tables, of one schema.
+        parts: the tables, with the same columns and classes.
         where: what to call the set in a message.
         name: the source's.
         config: how images are read, and which columns they lie in.
@@ -116,11 +127,12 @@ def read_parts(parts: list[Part], where: str, name: str, config: Data) -> Source
     Raises:
         KRError: says what is wrong, and what to do.
     """
-    if any(part.schema != parts[0].schema for part in parts):
-        raise KRError(f"{where}: its tables differ in their columns; give tables of one kind")
     columns = choose(parts[0].schema, config, where)
+    if any(choose(part.schema, config, where) != columns for part in parts[1:]):
+        raise KRError(f"{where}: its tables differ in columns or classes; give tables of one kind")
     with _said(where):
         entries, patients = _rows(parts, columns, where)
+        labels = sorted({entry.label for entry in entries})
         place = {entry.file: i for i, entry in enumerate(entries)}
 
         def find_patients(kept: list[Entry]) -> tuple[np.ndarray | None, list[str]]:
@@ -135,7 +147,7 @@ def read_parts(parts: list[Part], where: str, name: str, config: Data) -> Source
             total=len(entries),
             entries=zip(entries, _images(parts, columns.image), strict=True),
             patients=find_patients,
-            notes=(*columns.notes, *check_classes(sorted({e.label for e in entries}), where)),
+            notes=(*columns.notes, *check_classes(columns.class_names or labels, where)),
             class_names=columns.class_names,
         )
         return assemble(found, config)
@@ -187,13 +199,13 @@ def _said(where: str) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError, MemoryError) as error:
+    except (pyarrow.ArrowException, OSError, MemoryError, ValueError) as error:
         raise KRError(
             f"{where}: is damaged ({shown(str(error))[:200]}); fetch or save it again"
         ) from None
 
 
-def _open(file: Path, split: int) -> Part:
+def _open(file: Path, root: Path, split: int) -> Part:
     """Looks at the schema of a file.
 
     Raises:
@@ -213,7 +225,7 @@ def _open(file: Path, split: int) -> Part:
         else:
             schema = pyarrow.ipc.open_stream(stream).schema
             batches = partial(_of_arrow, file)
-    return Part(file.name, split, schema, batches)
+    return Part(str(file.relative_to(root)), split, schema, batches)
 
 
 def _check_size(metadata: Any, where: str) -> None:
