@@ -89,7 +89,7 @@ def assemble(listed: Listed, config: Data) -> Source:
     notes += [f"{count(skipped, 'broken file')} skipped"] if skipped else []
     names = listed.class_names or checks.order_names({e.label for e in entries})
     labels = np.array([names.index(e.label) for e in entries], np.int64)
-    images = _stack([d.pixels for d in decoded if d.pixels is not None])
+    images = stack([d.pixels for d in decoded if d.pixels is not None])
     return Source(
         images=images,
         labels=labels,
@@ -171,8 +171,8 @@ def _without_broken(
     return [(e, d) for e, d in pairs if not d.error], problems
 
 
-def _stack(arrays: list[np.ndarray]) -> np.ndarray:
-    """(n, s, s, c) uint8."""
+def stack(arrays: list[np.ndarray]) -> np.ndarray:
+    """Images (s, s) or (s, s, 3) together: (n, s, s, c) uint8, grey ones in colour among others."""
     if not any(a.ndim == 3 for a in arrays):
         return np.stack(arrays)[..., np.newaxis]
     return np.stack([a if a.ndim == 3 else np.repeat(a[..., None], 3, axis=2) for a in arrays])
