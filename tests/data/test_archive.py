@@ -33,7 +33,12 @@ def refused(path: Path | str, message: str) -> None:
         ("x.npz", b"\x80\x05N.", "is a Python pickle"),
         ("x.npy", b"\x93NUMPY", "is a single array .*numpy.savez"),
         ("x.dcm", b"", "is one DICOM file; give a folder of them"),
-        ("x.nii.gz", b"\x1f\x8b", "is a compressed file; unpack it first"),
+        (
+            "x.nii.gz",
+            b"\x1f\x8b",
+            "is a NIfTI volume, which is not read, since its slices have no l",
+        ),
+        ("x.gz", b"\x1f\x8b", "is a compressed file; unpack it first"),
         ("x.png", b"\x89PNG", "is one image; give a folder"),
         ("x.txt", b"file,group", "is not an npz file"),
     ],

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from knowledge_recycling.data.files import check_memory, open_regular
-from knowledge_recycling.data.kinds import BY_SUFFIX, NIFTI, kind_of_bytes
+from knowledge_recycling.data.kinds import BY_SUFFIX, NIFTI, kind_of_bytes, kind_of_name
 from knowledge_recycling.data.words import listed, shown, size_of
 from knowledge_recycling.errors import KRError
 
@@ -123,6 +123,8 @@ def open_archive(path: Path, keys: Collection[str], expected: str) -> Iterator[A
 
 def _check_kind(stream: BinaryIO, path: Path) -> None:
     kind = kind_of_bytes(stream.read(512))
+    if kind_of_name(path.name) == "NIfTI":  # which is most often compressed
+        kind = "NIfTI"
     if kind is None and path.suffix.lower() != ".npz":
         kind = SUFFIXES.get(path.suffix.lower())
     if kind in INSTEAD:
