@@ -198,8 +198,8 @@ def test_a_folder_of_volumes(tmp_path: Path) -> None:
         path.with_suffix(".nii.gz").write_bytes(b"\x1f\x8b")
     expected = (
         "2 things stand in the way:\n  1. a holds 3 NIfTI files; each is a NIfTI volume, which is "
-        "not read, since its slices have no labels of their own; save the slices that show what the "
-        "label says as PNG\n"
+        "not read, since its slices have no labels of their own; save the slices that show what "
+        "the label says as PNG\n"
     )
     with pytest.raises(KRError, match=expected):
         opened(tmp_path / "data")

@@ -326,6 +326,35 @@ def test_jpeg(tmp_path: Path) -> None:
     assert np.abs(found.pixels.astype(int) - pixels).mean() < 4
 
 
+def test_colour_jpeg(tmp_path: Path) -> None:
+    smooth = np.linspace(0, 255, 16).astype(np.uint8)
+    rgb = np.stack(np.broadcast_arrays(smooth, smooth[::-1, None], smooth[:, None]), axis=-1)
+    header = dataset(np.ascontiguousarray(rgb), PhotometricInterpretation="YBR_FULL_422")
+    encapsulate(header, jpeg(np.ascontiguousarray(rgb), "JPEG"), JPEGBaseline8Bit)
+    header.save_as(tmp_path / "x.dcm")
+    (found,) = read_dicom(tmp_path / "x.dcm", RAW)
+    assert found.pixels is not None
+    assert np.abs(found.pixels.astype(int) - rgb).mean() < 6
+
+
+def test_a_compressed_frame_that_is_damaged(tmp_path: Path) -> None:
+    pixels = bars(0, 0).astype(np.uint8)
+    header = dataset(pixels)
+    encapsulate(header, jpeg(pixels, "JPEG2000")[:150], JPEG2000Lossless)
+    header.save_as(tmp_path / "x.dcm")
+    (found,) = read_dicom(tmp_path / "x.dcm", RAW)
+    assert found.error is not None
+    assert found.error.startswith(
+        "is compressed as JPEG 2000 Image Compression (Lossless Only), an"
+    )
+
+
+def test_values_of_32_bits(tmp_path: Path) -> None:
+    values = np.linspace(0, 2**32 - 1, 256).astype(np.uint32).reshape(16, 16)
+    found = one(tmp_path / "x.dcm", values, Rule(None, (0.0, 2.0**32 - 1)))
+    np.testing.assert_array_equal(found.pixels, np.arange(256).reshape(16, 16))
+
+
 def test_a_frame_larger_than_its_header_says(tmp_path: Path) -> None:
     header = dataset(bars(0, 0).astype(np.uint8))
     encapsulate(header, jpeg(np.zeros((400, 400), np.uint8), "JPEG"), JPEGBaseline8Bit)

@@ -231,7 +231,17 @@ def _check_frames(whole: FileDataset, frames: int) -> None:
 def _pixels(whole: FileDataset, frames: int) -> Iterator[np.ndarray]:
     from pydicom.pixels.utils import iter_pixels
 
-    return iter_pixels(whole, indices=range(frames))
+    syntax = whole.file_meta.TransferSyntaxUID
+    try:
+        yield from iter_pixels(whole, indices=range(frames))
+    except Exception:
+        if not syntax.is_compressed:
+            raise
+        raise _BrokenError(
+            f"is compressed as {syntax.name}, and is damaged, or of a kind that the installed "
+            "decoder does not read (such as 12 bits in JPEG Extended); unpack it with "
+            "`gdcmconv --raw`"
+        ) from None
 
 
 def _image(

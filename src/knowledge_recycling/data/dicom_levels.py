@@ -90,7 +90,8 @@ def to_levels(stored: np.ndarray, header: Dataset, frame: int, limits: Range | N
     from pydicom.pixels.processing import apply_modality_lut
 
     macro = _of_frame(header, frame, "PixelValueTransformationSequence")
-    values = apply_modality_lut(stored.astype(np.int32), macro)
+    wide = np.int64 if stored.dtype.itemsize > 2 else np.int32  # tables subtract their first value
+    values = apply_modality_lut(stored.astype(wide), macro)
     if not np.isfinite(values).all():
         raise ValueError("its values are not finite")
     found = _scaled(values, header, frame, limits)
@@ -120,7 +121,7 @@ def _through_table(values: np.ndarray, interest: Dataset, low: float, high: floa
     from pydicom.pixels.processing import apply_voi
 
     table = interest.VOILUTSequence[0]
-    looked_up = apply_voi(np.rint(values).astype(np.int32), interest)
+    looked_up = apply_voi(np.rint(values).astype(np.int64), interest)
     shown, _ = apply_range(looked_up, (0.0, 2.0 ** int(table.LUTDescriptor[2]) - 1))
     name = digest((table.LUTDescriptor, table.LUTData))
     return Levels(shown, WINDOWED, low, high, window=name)
