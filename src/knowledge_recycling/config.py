@@ -32,6 +32,9 @@ NOT_IDENTITY = ("runtime.", "data.source", "data.groups", "data.canaries", "priv
 
 MOST_YAML_BYTES = 2**20
 
+HUB = "hf:"
+"""Start of a source that is a set of the Hugging Face Hub, and no path."""
+
 
 class Section(BaseModel):
     """One stage's fields: immutable, and closed to unknown names."""
@@ -507,6 +510,8 @@ def _plain(value: Any) -> Any:
 
 def _absolute(source: str) -> str:
     """A path that stays right in another working directory; names such as `digits` as they are."""
+    if source.startswith(HUB):
+        return source
     with contextlib.suppress(RuntimeError):  # no home folder is known
         source = os.path.expanduser(source)
     path = Path(source)

@@ -295,7 +295,7 @@ class TestHub:
         assert np.bincount(source.assigned + 1).tolist() == [12, 0, 0, 12]
 
     def test_the_name_is_no_path(self) -> None:
-        config = Config.model_validate({"data": {"source": "hf:owner/knees"}})
+        config = Config.resolve("hf:owner/knees")
         assert located(config).data.source == "hf:owner/knees"
 
     @pytest.mark.parametrize(

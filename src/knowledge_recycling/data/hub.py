@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from knowledge_recycling.config import Data
+from knowledge_recycling.config import HUB, Data
 from knowledge_recycling.data.tables import ROWS, Part, read_parts, split_codes
 from knowledge_recycling.data.types import Source
 from knowledge_recycling.data.words import shown
 from knowledge_recycling.errors import KRError
 
-PREFIX = "hf:"
-NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)
+NAME = re.compile(rf"{HUB}([\w.-]+/[\w.-]+)(?::([\w.-]+))?", re.ASCII)
 INSTALL = "sets of the Hub need `datasets`: pip install 'knowledge-recycling[hf]'"
 
 

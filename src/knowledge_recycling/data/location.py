@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from knowledge_recycling.config import Config
+from knowledge_recycling.config import HUB, Config
 from knowledge_recycling.data import hub, manifest, medmnist, tables
 from knowledge_recycling.data.files import SPECIAL, status
 from knowledge_recycling.data.names import check_path_name
@@ -30,7 +30,7 @@ def located(config: Config) -> Config:
     """The same configuration with absolute paths; names such as `digits` stay as they are."""
     section = config.data
     update = {}
-    named = section.source == "digits" or section.source.startswith(hub.PREFIX)
+    named = section.source == "digits" or section.source.startswith(HUB)
     named = named or medmnist.parse_name(section.source) is not None
     if section.source and not named:
         update["source"] = _absolute(section.source)
@@ -47,7 +47,7 @@ def find(source: str) -> Place:
     """
     if source == "digits":
         return Place("digits")
-    if source.startswith(hub.PREFIX):
+    if source.startswith(HUB):
         hub.parse_name(source)
         return Place("hub")
     if name := medmnist.parse_name(source):
