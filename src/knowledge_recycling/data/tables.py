@@ -7,6 +7,7 @@ the bytes in the table; a path in it is never opened.
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import numpy as np
 from knowledge_recycling.config import Data
 from knowledge_recycling.data.assemble import Listed, Read, assemble
 from knowledge_recycling.data.decode import Decoded, Rule, decode_stream
-from knowledge_recycling.data.files import check_memory, open_regular, status
+from knowledge_recycling.data.files import check_memory, open_regular
 from knowledge_recycling.data.listing import MAX_ENTRIES, SPLIT_FOLDERS, Entry
 from knowledge_recycling.data.names import check_classes, group_codes
 from knowledge_recycling.data.table_columns import Columns, choose, labels_of
@@ -61,22 +62,26 @@ def is_table_folder(path: Path) -> bool:
 
     A folder of images may hold a Parquet file beside its classes, which is left out there.
     """
-    if status(path / "dataset_dict.json") or _is_saved(path):
+    try:
+        names = os.listdir(path)
+    except OSError:  # the reader of folders says why
+        return False
+    if "dataset_dict.json" in names or _is_saved(path):
         return True
-    inner = [d for d in path.iterdir() if d.is_dir() and not d.name.startswith(".")]
     files = _parquet_files(path)
-    return bool(files) and {d for d in inner} <= {file.parent for file in files}
+    inner = {path / name for name in names if not name.startswith(".") and (path / name).is_dir()}
+    return bool(files) and inner <= {file.parent for file in files}
 
 
 def _is_saved(path: Path) -> bool:
-    return all(status(path / name) for name in ("state.json", "dataset_info.json"))
+    return all((path / name).is_file() for name in ("state.json", "dataset_info.json"))
 
 
 def files_of(path: Path) -> list[Path]:
     """The files of a set, for one that is a file that file alone."""
     if not path.is_dir():
         return [path]
-    if status(path / "dataset_dict.json"):
+    if (path / "dataset_dict.json").is_file():
         found = sorted(path.glob("*/data-*.arrow"))
     elif _is_saved(path):
         found = sorted(path.glob("data-*.arrow"))
