@@ -23,8 +23,8 @@ class Basis:
 
 
 def unit(z: Tensor) -> Tensor:
-    """Rows (n, k) divided by their norms; a row of zeros stays one."""
-    return z / z.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    """Rows (..., k) divided by their norms; a row of zeros stays one."""
+    return z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
 def principal_axes(raw: Tensor, k: int, decay: float) -> Basis:
