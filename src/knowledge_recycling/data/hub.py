@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from knowledge_recycling.config import HUB, Data
-from knowledge_recycling.data.tables import ROWS, Part, read_parts, split_codes
+from knowledge_recycling.data.table_files import ROWS, Part
+from knowledge_recycling.data.tables import read_parts, split_codes
 from knowledge_recycling.data.types import Source
 from knowledge_recycling.data.words import shown
 from knowledge_recycling.errors import KRError

@@ -13,6 +13,7 @@ from knowledge_recycling.config import HUB, Config
 from knowledge_recycling.data import hub, manifest, medmnist, tables
 from knowledge_recycling.data.files import SPECIAL, status
 from knowledge_recycling.data.names import check_path_name
+from knowledge_recycling.data.table_files import SUFFIX
 from knowledge_recycling.data.words import shown
 from knowledge_recycling.errors import KRError
 
@@ -72,7 +73,7 @@ def _kind(path: Path) -> Kind:
         return "tables" if tables.is_table_folder(path) else "folder"
     if path.suffix.lower() in manifest.SUFFIXES:
         return "manifest"
-    return "tables" if path.suffix.lower() == tables.SUFFIX else "npz"
+    return "tables" if path.suffix.lower() == SUFFIX else "npz"
 
 
 def _suggest(path: Path) -> str:

@@ -10,51 +10,22 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from knowledge_recycling.config import Data
 from knowledge_recycling.data.assemble import Listed, Read, assemble
 from knowledge_recycling.data.decode import Decoded, Rule, decode_stream
-from knowledge_recycling.data.files import check_memory, open_regular
 from knowledge_recycling.data.listing import MAX_ENTRIES, SPLIT_FOLDERS, Entry
 from knowledge_recycling.data.names import check_classes, group_codes
 from knowledge_recycling.data.table_columns import Columns, choose, labels_of
+from knowledge_recycling.data.table_files import SUFFIX, Part, damage_told, open_table
 from knowledge_recycling.data.types import OPEN, Source
-from knowledge_recycling.data.words import listed, shown, size_of
+from knowledge_recycling.data.words import listed, shown
 from knowledge_recycling.errors import KRError
-
-SUFFIX = ".parquet"
-INSTALL = "Parquet and Arrow files need pyarrow: pip install 'knowledge-recycling[hf]'"
-ROWS = 256
-"""Rows that are read from a file at once."""
-
-
-class Batches(Protocol):
-    """A table that is read piece by piece, from its start at each call."""
-
-    def __call__(self, columns: list[str]) -> Iterator[Any]:
-        """Record batches of these columns."""
-
-
-class Part(NamedTuple):
-    """One table of a set.
-
-    Attributes:
-        name: what to call it in a message; another in each part.
-        split: its split code, -1 where still to be drawn.
-        schema: pyarrow's.
-        batches: reads it.
-    """
-
-    name: str
-    split: int
-    schema: Any
-    batches: Batches
 
 
 def is_table_folder(path: Path) -> bool:
@@ -116,7 +87,7 @@ def read_tables(path: Path, config: Data) -> Source:
     files = files_of(path)
     splits = _splits(files, path)
     root = path if path.is_dir() else path.parent
-    parts = [_open(file, root, split) for file, split in zip(files, splits, strict=True)]
+    parts = [open_table(file, root, split) for file, split in zip(files, splits, strict=True)]
     return read_parts(parts, shown(str(path)), path.stem, config)
 
 
@@ -135,7 +106,7 @@ def read_parts(parts: list[Part], where: str, name: str, config: Data) -> Source
     columns = choose(parts[0].schema, config, where)
     if any(choose(part.schema, config, where) != columns for part in parts[1:]):
         raise KRError(f"{where}: its tables differ in columns or classes; give tables of one kind")
-    with _said(where):
+    with damage_told(where):
         entries, patients = _rows(parts, columns, where)
         labels = sorted({entry.label for entry in entries})
         place = {entry.file: i for i, entry in enumerate(entries)}
@@ -195,69 +166,6 @@ def _decode(cell: Any, rule: Rule, look: bool = True) -> list[Decoded]:
         reason = "is a path to a file, which is not opened; embed the images in the table"
         return [Decoded(None, (0, 0), error=reason if outside else "is empty")]
     return [decode_stream(io.BytesIO(content), rule, look)]
-
-
-@contextmanager
-def _said(where: str) -> Iterator[None]:
-    """What pyarrow raises on damaged files, in a sentence."""
-    import pyarrow
-
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError, MemoryError, ValueError) as error:
-        raise KRError(
-            f"{where}: is damaged ({shown(str(error))[:200]}); fetch or save it again"
-        ) from None
-
-
-def _open(file: Path, root: Path, split: int) -> Part:
-    """Looks at the schema of a file.
-
-    Raises:
-        KRError: pyarrow is not installed, or it is no such file.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise KRError(INSTALL) from None
-    where = shown(str(file))
-    with _said(where), open_regular(file) as stream:
-        if file.suffix.lower() == SUFFIX:
-            opened = parquet.ParquetFile(stream)
-            _check_size(opened.metadata, where)
-            schema, batches = opened.schema_arrow, partial(_of_parquet, file)
-        else:
-            schema = pyarrow.ipc.open_stream(stream).schema
-            batches = partial(_of_arrow, file)
-    return Part(str(file.relative_to(root)), split, schema, batches)
-
-
-def _check_size(metadata: Any, where: str) -> None:
-    """A row group is unpacked as a whole."""
-    sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
-    largest = max(sizes, default=0)
-    check_memory(2 * largest, f"{where}: a row group ({size_of(largest)})", "write smaller ones")
-
-
-def _of_parquet(file: Path, columns: list[str]) -> Iterator[Any]:
-    import pyarrow.parquet as parquet
-
-    with open_regular(file) as stream:
-        for batch in parquet.ParquetFile(stream).iter_batches(ROWS, columns=columns):
-            batch.validate(full=True)
-            yield batch
-
-
-def _of_arrow(file: Path, columns: list[str]) -> Iterator[Any]:
-    import pyarrow
-
-    with open_regular(file) as stream:
-        for batch in pyarrow.ipc.open_stream(stream):
-            batch.validate(full=True)  # a damaged file could lead out of memory otherwise
-            chosen = batch.select(columns)
-            for start in range(0, len(chosen), ROWS):
-                yield chosen.slice(start, ROWS)
 
 
 def _splits(files: list[Path], root: Path) -> list[int]:
