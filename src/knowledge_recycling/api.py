@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from knowledge_recycling.results import AuditResult
 
 ARRAYS = ("images", "labels", "groups")
-DATA = "`digits`, a path, a MedMNIST name, or arrays (images, labels) or (images, labels, groups)"
+DATA = (
+    "`digits`, a path, `hf:owner/name`, a MedMNIST name, or arrays (images, labels) or (images, "
+    "labels, groups)"
+)
 KEPT = "source.npz"
 """Where a run made from arrays keeps them."""
 
@@ -146,9 +149,10 @@ def run(
     """Runs all stages, or goes on with a run that was stopped.
 
     Args:
-        data: `digits`, a path, a MedMNIST name, or arrays (images, labels) or (images, labels,
-            groups): images (n, h, w) or (n, h, w, c), uint8 or float in 0..1. Arrays are kept in
-            `out`/source.npz, so that the run can be resumed from the command line.
+        data: `digits`, a path, `hf:owner/name`, a MedMNIST name, or arrays (images, labels) or
+            (images, labels, groups): images (n, h, w) or (n, h, w, c), uint8 or float in 0..1.
+            Arrays are kept in `out`/source.npz, so that the run can be resumed from the command
+            line.
         out: run directory.
         preset: `demo`, `fast` (default), `paper`, or `private` (default with an epsilon).
         seed: all randomness comes from it; 0 by default.

@@ -127,7 +127,8 @@ def options(
 @app.command(short_help="Runs all stages, or goes on where it was stopped.")
 def run(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="digits, a path, or a MedMNIST name.")
+        str,
+        typer.Argument(metavar="DATA", help="digits, a path, hf:owner/name, or a MedMNIST name."),
     ],
     out: Out,
     preset: Preset = None,

@@ -32,6 +32,9 @@ NOT_IDENTITY = ("runtime.", "data.source", "data.groups", "data.canaries", "priv
 
 MOST_YAML_BYTES = 2**20
 
+HUB = "hf:"
+"""Start of a source that is a set of the Hugging Face Hub, and no path."""
+
 
 class Section(BaseModel):
     """One stage's fields: immutable, and closed to unknown names."""
@@ -45,7 +48,8 @@ class Data(Section):
     """Where the private images come from and how they are split."""
 
     source: str = ""
-    """`digits`, a path (npz file or image folder) or a MedMNIST name."""
+    """`digits`, a path (npz file, image folder, CSV manifest, Parquet), `hf:NAME` or a MedMNIST
+    name."""
     size: int | None = Field(None, ge=8, le=64)
     """Side in pixels that images are resized to, with antialiasing; None keeps them as they are."""
     val_fraction: float = Field(0.15, gt=0.0, lt=0.5)
@@ -55,9 +59,15 @@ class Data(Section):
     groups: str | None = None
     """CSV file with the columns `file` and `group` (the patient of each image) for a folder."""
     skip_broken: bool = False
-    """Go on without the images of a folder that cannot be decoded, and count them."""
+    """Go on without the image files that cannot be decoded, and count them."""
     canaries: str | None = None
     """npz file of records appended to train: the audit's canaries, set by the shadows alone."""
+    image_column: str | None = None
+    """Column of a CSV manifest or a table that holds the images; None finds it."""
+    label_column: str | None = None
+    """Column of a CSV manifest or a table that holds the labels; None finds it."""
+    patient_column: str | None = None
+    """Column of a CSV manifest or a table that names the patient; None takes `patient`."""
     color: Literal["grey", "rgb"] | None = None
     """Bring all images to grey (luma) or to three channels; None keeps them, and refuses a mix."""
     range: tuple[float, float] | None = None
@@ -500,6 +510,8 @@ def _plain(value: Any) -> Any:
 
 def _absolute(source: str) -> str:
     """A path that stays right in another working directory; names such as `digits` as they are."""
+    if source.startswith(HUB):
+        return source
     with contextlib.suppress(RuntimeError):  # no home folder is known
         source = os.path.expanduser(source)
     path = Path(source)

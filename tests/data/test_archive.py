@@ -32,10 +32,15 @@ def refused(path: Path | str, message: str) -> None:
         ("x.pkl", b"\x80\x04N.", "is a Python pickle, which could run code when read and is never"),
         ("x.npz", b"\x80\x05N.", "is a Python pickle"),
         ("x.npy", b"\x93NUMPY", "is a single array .*numpy.savez"),
-        ("x.dcm", b"", "is one DICOM file; give a folder of images"),
-        ("x.nii.gz", b"\x1f\x8b", "is a compressed file; unpack it first"),
+        ("x.dcm", b"", "is one DICOM file; give a folder of them"),
+        (
+            "x.nii.gz",
+            b"\x1f\x8b",
+            "is a NIfTI volume, which is not read, since its slices have no l",
+        ),
+        ("x.gz", b"\x1f\x8b", "is a compressed file; unpack it first"),
         ("x.png", b"\x89PNG", "is one image; give a folder"),
-        ("x.csv", b"file,group", "is not an npz file"),
+        ("x.txt", b"file,group", "is not an npz file"),
     ],
 )
 def test_other_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -52,7 +52,7 @@ def test_class_names_and_floats(tmp_path: Path) -> None:
         (IMAGES[0], LABELS, None, "images: expected images of shape"),
         (IMAGES, LABELS * 3, None, "labels: labels must be 0..C-1 without gaps"),
         (IMAGES, LABELS - 1, None, "the first is -1"),
-        (IMAGES, np.eye(10), None, "multi-label sets are not supported"),
+        (IMAGES, np.eye(10), None, "one of which is 1 in each row; give one class"),
         (IMAGES, [None] * 10, None, "labels: expected whole numbers .* found object"),
         (IMAGES, LABELS, [1, 2], "groups: 2 groups for 10 images"),
         (IMAGES, LABELS, LABELS / 2, "groups: expected whole numbers or strings, found float64"),

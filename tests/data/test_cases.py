@@ -193,6 +193,18 @@ def test_split_folders_as_they_are_published(tmp_path: Path, names: tuple[str, s
     assert source.assigned.tolist() == [-1] * 16 + [2] * 16
 
 
+def test_a_folder_of_volumes(tmp_path: Path) -> None:
+    for _, path in each(tmp_path / "data", count=3):
+        path.with_suffix(".nii.gz").write_bytes(b"\x1f\x8b")
+    expected = (
+        "2 things stand in the way:\n  1. a holds 3 NIfTI files; each is a NIfTI volume, which is "
+        "not read, since its slices have no labels of their own; save the slices that show what "
+        "the label says as PNG\n"
+    )
+    with pytest.raises(KRError, match=expected):
+        opened(tmp_path / "data")
+
+
 def test_dicom_beside_images(tmp_path: Path) -> None:
     root = write(tmp_path / "data")
     for number in range(20):

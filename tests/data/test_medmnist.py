@@ -120,7 +120,10 @@ def test_an_unofficial_file_in_the_cache_is_noted(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("chestmnist", "chestmnist holds multi-label, which is not supported; choose one of path"),
+        (
+            "chestmnist",
+            "chestmnist holds several labels per image; multi-label sets are not supported yet",
+        ),
         ("organmnist3d", "organmnist3d holds 3-D volumes, which is not supported"),
         ("breastmnist_32", "breastmnist is published with 28, 64, 128, 224 pixels, not with 32"),
     ],

@@ -160,7 +160,11 @@ WRONG = {
     ),
     "multi-label": (
         change("train_labels", lambda a: np.zeros((20, 14), np.uint8)),
-        "has 14 labels for each image .* multi-label sets are not supported",
+        "has 14 labels for each image .* not supported yet: .* are planned; until then choose one",
+    ),
+    "one-hot labels": (
+        change("train_labels", lambda a: np.eye(3, dtype=np.uint8)[a[:, 0]]),
+        r"one of which is 1 in each row; give one class for each image with .*argmax\(axis=1\)",
     ),
     "fractional labels": (
         change("train_labels", lambda a: a.astype(float)),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from knowledge_recycling.data.files import check_memory, open_regular
-from knowledge_recycling.data.kinds import BY_SUFFIX, kind_of_bytes
+from knowledge_recycling.data.kinds import BY_SUFFIX, NIFTI, kind_of_bytes, kind_of_name
 from knowledge_recycling.data.words import listed, shown, size_of
 from knowledge_recycling.errors import KRError
 
@@ -32,8 +32,8 @@ INSTEAD = {
     "MATLAB": f"is a MATLAB file; read it with scipy.io.loadmat and {SAVE_AS}",
     "pickle": f"is a Python pickle, which could run code when read and is never opened; {SAVE_AS}",
     "NumPy": f"is a single array (.npy), not an npz file; {SAVE_AS}",
-    "DICOM": "is one DICOM file; give a folder of images, class/x.png",
-    "NIfTI": "is a NIfTI volume; save its slices as PNG in a folder class/x.png",
+    "DICOM": "is one DICOM file; give a folder of them, class/x.dcm",
+    "NIfTI": f"{NIFTI} in a folder class/x.png",
     "PNG": "is one image; give a folder, class/x.png",
     "JPEG": "is one image; give a folder, class/x.png",
     "gzip": "is a compressed file; unpack it first",
@@ -123,6 +123,8 @@ def open_archive(path: Path, keys: Collection[str], expected: str) -> Iterator[A
 
 def _check_kind(stream: BinaryIO, path: Path) -> None:
     kind = kind_of_bytes(stream.read(512))
+    if kind_of_name(path.name) == "NIfTI":  # which is most often compressed
+        kind = "NIfTI"
     if kind is None and path.suffix.lower() != ".npz":
         kind = SUFFIXES.get(path.suffix.lower())
     if kind in INSTEAD:

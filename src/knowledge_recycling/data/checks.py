@@ -78,6 +78,12 @@ def as_images(
     return result, seen.judge(images.dtype, limits, where)
 
 
+MULTI_LABEL = (
+    "multi-label sets are not supported yet: an image is of one class. Several findings per image, "
+    "each a yes or no, are planned; until then choose one finding and give it as 0 or 1"
+)
+
+
 def as_vector(labels: np.ndarray, where: str) -> np.ndarray:
     """Flattens labels of shape (n, 1) and refuses what is not one label for each image.
 
@@ -92,11 +98,13 @@ def as_vector(labels: np.ndarray, where: str) -> np.ndarray:
         KRError: on multi-label arrays and on other dtypes.
     """
     if labels.ndim == 2 and labels.shape[1] > 1:
-        raise KRError(
-            f"{where}: has {labels.shape[1]} labels for each image (shape {labels.shape}); "
-            "multi-label sets are not supported: give one class for each image "
-            "(labels.argmax(axis=1) if the rows are one-hot)"
-        )
+        what = f"{where}: has {labels.shape[1]} labels for each image (shape {labels.shape})"
+        if _one_hot(labels):
+            raise KRError(
+                f"{what}, one of which is 1 in each row; give one class for each image with "
+                "labels.argmax(axis=1)"
+            )
+        raise KRError(f"{what}; {MULTI_LABEL}")
     if labels.ndim > 2 or labels.ndim == 0:
         raise KRError(f"{where}: expected labels of shape (n,) or (n, 1), found {labels.shape}")
     labels = labels.reshape(len(labels))
@@ -108,6 +116,13 @@ def as_vector(labels: np.ndarray, where: str) -> np.ndarray:
         f"{where}: expected whole numbers 0..C-1 or class names, found {labels.dtype}"
         f"{_missing(labels)}"
     )
+
+
+def _one_hot(labels: np.ndarray) -> bool:
+    if labels.dtype.kind not in "iubf":
+        return False
+    ones = labels == 1
+    return bool(((labels == 0) | ones).all() and (ones.sum(axis=1) == 1).all())
 
 
 def _missing(values: np.ndarray) -> str:

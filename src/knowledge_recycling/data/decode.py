@@ -7,7 +7,7 @@ import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,6 +16,7 @@ from knowledge_recycling.data.files import open_regular
 from knowledge_recycling.data.kinds import kind_of_bytes
 from knowledge_recycling.data.resize import ALLOWED_SIZES
 from knowledge_recycling.data.scale import Range, apply_range
+from knowledge_recycling.data.scans import Scan
 from knowledge_recycling.data.words import count, size_of
 
 Image.init()
@@ -28,7 +29,7 @@ MAX_PIXELS = 50_000_000
 """Pixels of one file, all that is decoded at once; a photograph of 8,000 x 6,000 has 48 million."""
 
 LARGE_PIXELS = 10_000_000
-_one_large = threading.Lock()
+one_large = threading.Lock()
 """Images from here up are decoded one at a time: a thread needs about 12 bytes per pixel."""
 
 PROBE = 28
@@ -56,7 +57,8 @@ class Decoded:
             broken or only its header was read.
         shape: (height, width) as a viewer shows it, before resizing.
         format: such as `PNG`.
-        depth: `8-bit`, `16-bit`, `32-bit` or `fractional`.
+        depth: `8-bit`, `16-bit`, `32-bit` or `fractional`; of grey DICOM images the scale that
+            `dicom_levels` names.
         grey_file: whether the file itself has one channel.
         alpha: whether the file has an alpha channel or a transparent colour.
         low, high: of the values in a file of more than 8 bits, else None.
@@ -65,6 +67,7 @@ class Decoded:
         outside: whether values outside the stated range were clipped.
         pages: how many it has; only the first is read.
         error: why the file is broken; None where it is not.
+        scan: what its DICOM header says; None for other files.
     """
 
     pixels: np.ndarray | None
@@ -80,6 +83,7 @@ class Decoded:
     outside: bool = False
     pages: int = 1
     error: str | None = None
+    scan: Scan | None = None
 
     @property
     def coloured(self) -> bool:
@@ -111,22 +115,28 @@ def decode(path: Path, rule: Rule, look: bool = True) -> Decoded:
         KRError: the file may not be read, or is no regular file.
     """
     with open_regular(path) as stream:
-        try:
-            with Image.open(stream, formats=FORMATS) as image:
-                return _read(image, rule, look)
-        except Image.DecompressionBombError as error:  # Pillow's own limit lies higher
-            pixels = int(re.findall(r"\d+", str(error))[0])
-            return Decoded(None, (0, 0), error=_too_large(pixels))
-        except UnidentifiedImageError:
-            stream.seek(0)
-            kind = kind_of_bytes(stream.read(512))
-            reason = f"not an image but a {kind} file" if kind else "not an image"
-            return Decoded(None, (0, 0), error=reason)
-        except Exception as error:  # Pillow's decoders raise nearly anything on corrupt bytes
-            return Decoded(None, (0, 0), error=str(error)[:200] or type(error).__name__)
+        return decode_stream(stream, rule, look)
 
 
-def _too_large(pixels: int) -> str:
+def decode_stream(stream: BinaryIO, rule: Rule, look: bool = True) -> Decoded:
+    """Reads an image that lies in a file or in memory; see `decode`."""
+    try:
+        with Image.open(stream, formats=FORMATS) as image:
+            return _read(image, rule, look)
+    except Image.DecompressionBombError as error:  # Pillow's own limit lies higher
+        pixels = int(re.findall(r"\d+", str(error))[0])
+        return Decoded(None, (0, 0), error=too_large(pixels))
+    except UnidentifiedImageError:
+        stream.seek(0)
+        kind = kind_of_bytes(stream.read(512))
+        reason = f"not an image but a {kind} file" if kind else "not an image"
+        return Decoded(None, (0, 0), error=reason)
+    except Exception as error:  # Pillow's decoders raise nearly anything on corrupt bytes
+        return Decoded(None, (0, 0), error=str(error)[:200] or type(error).__name__)
+
+
+def too_large(pixels: int) -> str:
+    """Why an image of so many pixels is not decoded."""
     return (
         f"would grow to {pixels:,} pixels ({size_of(3 * pixels)} in colour); more than "
         f"{MAX_PIXELS // 10**6} million are never decoded"
@@ -136,8 +146,8 @@ def _too_large(pixels: int) -> str:
 def _read(image: Image.Image, rule: Rule, look: bool) -> Decoded:
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
-        return Decoded(None, (0, 0), error=_too_large(pixels))
-    with _one_large if pixels > LARGE_PIXELS else nullcontext():
+        return Decoded(None, (0, 0), error=too_large(pixels))
+    with one_large if pixels > LARGE_PIXELS else nullcontext():
         return _read_whole(image, rule, look)
 
 
@@ -152,7 +162,7 @@ def _read_whole(image: Image.Image, rule: Rule, look: bool) -> Decoded:
     facts = replace(facts, shape=(image.height, image.width))
     side = rule.size if rule.size or fits(facts.shape) else PROBE
     if facts.depth == "8-bit" or not facts.grey_file:
-        return _eight_bits(image, facts, rule, side)
+        return eight_bits(image, facts, rule, side)
     return _deep_grey(image, facts, rule, side)
 
 
@@ -191,8 +201,11 @@ def _depth(image: Image.Image) -> str:
     return "16-bit" if bits[0] == 16 or any(";16" in tile for tile in tiles) else "8-bit"
 
 
-def _eight_bits(image: Image.Image, facts: Decoded, rule: Rule, side: int | None) -> Decoded:
-    """Resizes before anything becomes an array, so that few full-size copies exist."""
+def eight_bits(image: Image.Image, facts: Decoded, rule: Rule, side: int | None) -> Decoded:
+    """The pixels of an image without 16-bit values, in grey or colour.
+
+    It is resized before anything becomes an array, so that few full-size copies exist.
+    """
     transparent = False
     if image.has_transparency_data:
         image = image.convert("RGBA")

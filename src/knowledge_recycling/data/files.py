@@ -14,6 +14,8 @@ from knowledge_recycling.errors import KRError
 
 SPECIAL = "is a pipe, a socket or a device, which is never opened; give a regular file"
 
+LINK = "is a link, which is not followed here; give the file itself"
+
 
 def status(path: Path) -> os.stat_result | None:
     """What the system says of a path, links followed; None where there is nothing.
@@ -46,24 +48,34 @@ def unreadable(path: Path | str, error: Exception) -> KRError:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+def open_regular(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
     """Opens a regular file for reading; a pipe is refused before it could block.
+
+    Args:
+        path: the file.
+        follow: whether it may be a link to one.
 
     Raises:
         KRError: it is none, or may not be read.
     """
+    if not follow and path.is_symlink():
+        raise KRError(f"{shown(str(path))}: {LINK}")
     found = status(path)
     if found is not None and not stat.S_ISREG(found.st_mode):
         raise KRError(f"{shown(str(path))}: {SPECIAL}")
     try:
         # Between the look and the opening the file may be replaced by a pipe.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _no_link(follow))
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise KRError(f"{shown(str(path))}: {SPECIAL}")
         yield stream
+
+
+def _no_link(follow: bool) -> int:
+    return 0 if follow else getattr(os, "O_NOFOLLOW", 0)
 
 
 def check_memory(needed: int, what: str, advice: str) -> None:

@@ -57,6 +57,10 @@ BY_MAGIC = (
     (0, b"\x89PNG", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
 )
+NIFTI = (
+    "is a NIfTI volume, which is not read, since its slices have no labels of their own; save the "
+    "slices that show what the label says as PNG"
+)
 PICTURES = frozenset(BY_SUFFIX.values()) - {"PDF", "zip", "SVG", "EPS"}
 """Kinds that hold images, which a class must not lose without a word."""
 

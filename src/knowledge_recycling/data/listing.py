@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from knowledge_recycling.data.decode import SUFFIXES
-from knowledge_recycling.data.files import SPECIAL, unreadable
-from knowledge_recycling.data.kinds import PICTURES, kind_of_name, sniff
+from knowledge_recycling.data.files import LINK, SPECIAL, unreadable
+from knowledge_recycling.data.kinds import NIFTI, PICTURES, kind_of_name, sniff
 from knowledge_recycling.data.names import check_classes, check_path_name, stripped
 from knowledge_recycling.data.types import OPEN, SPLITS
 from knowledge_recycling.data.words import Problem, count, listed, refuse, shown
@@ -62,6 +62,7 @@ class Listing:
         others: (class, kind) of each other file left out; the class is empty above the classes.
         stamp: number, latest change and total size of the image files.
         notes: on the names of classes.
+        dicom: whether the image files are DICOM files.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -69,16 +70,22 @@ class Listing:
     others: list[tuple[str, str]] = field(default_factory=list)
     stamp: tuple[int, int, int] = (0, 0, 0)
     notes: list[str] = field(default_factory=list)
+    dicom: bool = False
 
 
 class _Walk:
-    """One look through a folder, which ends where there is too much in it."""
+    """One look through a folder, which ends where there is too much in it.
 
-    def __init__(self, root: Path) -> None:
+    It looks for image files of the usual kinds, or for DICOM files and no others. Links are
+    followed in the first case alone.
+    """
+
+    def __init__(self, root: Path, dicom: bool = False) -> None:
         self.root = root
+        self.dicom = dicom
         self.seen = 0
         self.sniffed = 0
-        self.found = Listing()
+        self.found = Listing(dicom=dicom)
         self.problems: list[Problem] = []
 
     def entries(self, here: Path) -> Iterator[os.DirEntry[str]]:
@@ -100,6 +107,8 @@ class _Walk:
             raise unreadable(here, error) from None
         for entry in found:
             check_path_name(entry.name, shown(str(here)))
+            if self.dicom and entry.is_symlink():
+                raise KRError(f"{shown(entry.path)}: {LINK}")
         yield from sorted(found, key=lambda entry: entry.name)
 
     def folders(self, here: Path) -> list[str]:
@@ -126,7 +135,7 @@ class _Walk:
         entries = list(self.entries(self.root / name))
         nested = [e.name for e in entries if _is_dir(e)]
         files = [e for e in entries if not _is_dir(e)]
-        images = [e for e in files if Path(e.name).suffix.lower() in SUFFIXES]
+        images = [e for e in files if self._is_image(e)]
         masks = _masks([e.name for e in images])
         others = [(label, self._kind(e)) for e in files if e not in images]
         self.found.masks += [(label, pattern) for pattern in masks.values()]
@@ -144,6 +153,8 @@ class _Walk:
                 f"{shown(name)} holds folders ({listed(nested, 3)}); images must lie directly in "
                 f"the folder of their class: {SHAPE}"
             )
+        elif not images and set(pictures) == {"NIfTI"}:
+            text = f"{shown(name)} holds {told}; each {NIFTI}"
         elif not images and told:
             text = f"{shown(name)} holds no image that is read, but {told}; save them as PNG"
         elif not images:
@@ -157,9 +168,14 @@ class _Walk:
             return
         self.problems.append(Problem(text))
 
+    def _is_image(self, entry: os.DirEntry[str]) -> bool:
+        if self.dicom:
+            return self._kind(entry) == "DICOM"
+        return Path(entry.name).suffix.lower() in SUFFIXES
+
     def _kind(self, entry: os.DirEntry[str]) -> str:
         kind = kind_of_name(entry.name)
-        if kind in PICTURES or self.sniffed >= MAX_SNIFFED:
+        if kind in PICTURES or (self.sniffed >= MAX_SNIFFED and not self.dicom):
             return kind
         self.sniffed += 1
         return sniff(Path(entry.path)) or kind
@@ -185,7 +201,23 @@ def list_folder(root: Path) -> Listing:
         KRError: the folder may not be read or has not the shape of an image folder; all that is
             wrong with it is said at once.
     """
-    walk = _Walk(root)
+    walk = _walked(root)
+    if not walk.found.entries and any(kind == "DICOM" for _, kind in walk.found.others):
+        walk = _walked(root, dicom=True)
+    if len(walk.problems) > MOST_PROBLEMS and not walk.found.entries:
+        folders = sorted(entry.name for entry in walk.entries(root) if _is_dir(entry))
+        raise KRError(
+            f"{shown(str(root))}: none of its folders ({listed(folders)}) holds images that are "
+            f"read; give a folder of the shape {SHAPE}"
+        )
+    refuse(shown(str(root)), walk.problems)
+    names = sorted({entry.label for entry in walk.found.entries})
+    walk.found.notes = check_classes(names, shown(str(root)))
+    return walk.found
+
+
+def _walked(root: Path, dicom: bool = False) -> _Walk:
+    walk = _Walk(root, dicom)
     folders = walk.folders(root)
     by_split = {
         n: SPLIT_FOLDERS[n.strip().lower()] for n in folders if n.strip().lower() in SPLIT_FOLDERS
@@ -196,15 +228,7 @@ def list_folder(root: Path) -> Listing:
             walk.classes(f"{name}/", walk.folders(root / name), code)
     else:
         walk.classes("", folders, OPEN)
-    if len(walk.problems) > MOST_PROBLEMS and not walk.found.entries:
-        raise KRError(
-            f"{shown(str(root))}: none of its folders ({listed(folders)}) holds images that are "
-            f"read; give a folder of the shape {SHAPE}"
-        )
-    refuse(shown(str(root)), walk.problems)
-    names = sorted({entry.label for entry in walk.found.entries})
-    walk.found.notes = check_classes(names, shown(str(root)))
-    return walk.found
+    return walk
 
 
 def _check_splits(root: Path, folders: list[str], by_split: dict[str, int]) -> None:

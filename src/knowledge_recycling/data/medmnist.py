@@ -18,6 +18,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from knowledge_recycling.data.checks import MULTI_LABEL
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage.files import atomic
 
@@ -90,6 +91,8 @@ def is_official(path: Path, name: str, size: int) -> bool:
 def _checksum(name: str, size: int) -> str:
     facts = table()[name]
     if "refused" in facts:
+        if facts["refused"] == "multi-label":
+            raise KRError(f"data.source: {name} holds several labels per image; {MULTI_LABEL}")
         raise KRError(
             f"data.source: {name} holds {facts['refused']}, which is not supported; "
             f"choose one of {', '.join(k for k, v in table().items() if 'md5' in v)}"

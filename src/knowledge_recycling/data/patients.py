@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import posixpath
 from pathlib import Path
 
 import numpy as np
 
-from knowledge_recycling.data.files import open_regular, status
+from knowledge_recycling.data.files import status
 from knowledge_recycling.data.names import group_codes, stripped
+from knowledge_recycling.data.table_text import read_rows
 from knowledge_recycling.data.words import count, listed, shown
 from knowledge_recycling.errors import KRError
-
-MAX_BYTES = 200_000_000
 
 
 def find_table(root: Path, table: str) -> Path:
@@ -50,7 +47,7 @@ def read_groups(root: Path, table: str, files: list[str]) -> tuple[np.ndarray, l
     """
     path = find_table(root, table)
     where = f"data.groups: {shown(str(path))}"
-    rows = _rows(_text(path, where), where)
+    rows = _rows(path, where)
     lines: dict[str, int] = {}
     known: dict[str, str] = {}
     for line, file, group in rows:
@@ -69,43 +66,23 @@ def read_groups(root: Path, table: str, files: list[str]) -> tuple[np.ndarray, l
         )
     groups = np.array([known[key] for key in keys], np.str_)
     codes = group_codes(groups, where, lambda i: f"line {lines[keys[i]]}")
-    unused = len(known) - len(files)
+    unused = len(known) - len(set(files))
     rest = "names a file that is no image read" if unused == 1 else "name no image that is read"
     return codes, [f"{count(unused, 'row')} of the groups file {rest}"] * (unused > 0)
 
 
-def _text(path: Path, where: str) -> str:
-    with open_regular(path) as stream:
-        raw = stream.read(MAX_BYTES + 1)
-    if len(raw) > MAX_BYTES:
-        raise KRError(f"{where}: is larger than {MAX_BYTES // 10**6} MB; that is no list of files")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise KRError(f"{where}: is not UTF-8 text; save it as CSV in UTF-8") from None
-
-
-def _rows(text: str, where: str) -> list[tuple[int, str, str]]:
+def _rows(path: Path, where: str) -> list[tuple[int, str, str]]:
     """(line, file, group) of each row that is not empty."""
-    first = text.split("\n", 1)[0]
-    mark = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
-    try:
-        header = [stripped(name).casefold() for name in next(reader, [])]
-        if header.count("file") != 1 or header.count("group") != 1:
-            found = listed(header, 8) if any(header) else "no row"
-            raise KRError(f"{where}: needs the columns file and group, once each; found {found}")
-        at, of = header.index("file"), header.index("group")
-        rows = []
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                row += [""] * len(header)
-                rows.append((reader.line_num, stripped(row[at]), stripped(row[of])))
-    except csv.Error as error:
-        raise KRError(f"{where}: cannot be read as CSV ({error})") from None
-    if not rows:
-        raise KRError(f"{where}: holds no row below its header")
-    return rows
+    header, rows = read_rows(path, where)
+    names = {name.casefold(): name for name in header}
+    if sorted(n.casefold() for n in header if n.casefold() in ("file", "group")) != [
+        "file",
+        "group",
+    ]:
+        raise KRError(
+            f"{where}: needs the columns file and group, once each; found {listed(header, 8)}"
+        )
+    return [(row.line, row.cells[names["file"]], row.cells[names["group"]]) for row in rows]
 
 
 def _relative(file: str, root: Path) -> str:

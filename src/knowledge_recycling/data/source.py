@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import stat
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +10,11 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from knowledge_recycling.config import Data
-from knowledge_recycling.data import checks, medmnist, resize
-from knowledge_recycling.data.files import SPECIAL, status
+from knowledge_recycling.data import checks, hub, manifest, medmnist, resize, tables
+from knowledge_recycling.data.files import status
 from knowledge_recycling.data.folder import read_folder
 from knowledge_recycling.data.listing import list_folder
-from knowledge_recycling.data.names import check_path_name
+from knowledge_recycling.data.location import Kind, Place, find
 from knowledge_recycling.data.npz import read_npz
 from knowledge_recycling.data.patients import find_table
 from knowledge_recycling.data.scale import check_contrast
@@ -34,8 +31,9 @@ def open_source(config: Data) -> Source:
     on disk is read anew.
 
     Args:
-        config: `source` is `digits`, a path (npz file or image folder) or a MedMNIST name; a bare
-            `digits` or MedMNIST name is never a path (write `./digits` for that).
+        config: `source` is `digits`, a path (npz file, image folder, CSV manifest, Parquet file,
+            folder of tables), `hf:owner/name` or a MedMNIST name; a bare `digits` or MedMNIST
+            name is never a path (write `./digits` for that).
 
     Returns:
         The source; its arrays are read-only.
@@ -49,77 +47,61 @@ def open_source(config: Data) -> Source:
     """
     if config.size is not None:
         resize.check_square_size(config.size)
-    path = _locate(config.source)
-    folder = path is not None and path.is_dir()
-    if config.groups and not folder:
+    place = find(config.source)
+    _check_fields(config, place.kind)
+    return _read(config, place, _stamp(config, place))
+
+
+def _check_fields(config: Data, kind: Kind) -> None:
+    """Refuses settings that the source has no use for."""
+    if config.groups and kind != "folder":
         raise KRError(
             f"data.groups: is for image folders, and {config.source} is none; an npz file holds "
-            "groups in the arrays {split}_groups or groups"
+            "groups in the arrays {split}_groups or groups, a table in its column patient"
         )
-    # abspath, not resolve: a link keeps the name that the user knows.
-    absolute = path and Path(os.path.abspath(path))
-    tables = [find_table(path, config.groups)] if path and config.groups else []
-    tables += [Path(config.canaries)] if config.canaries else []
-    return _read(config, absolute, _stamp(path, folder, tables))
+    for field in ("image_column", "label_column", "patient_column"):
+        if getattr(config, field) and kind not in ("manifest", "tables", "hub"):
+            raise KRError(f"data.{field}: is for tables, and {config.source} is none")
 
 
-def _stamp(path: Path | None, folder: bool, tables: list[Path]) -> tuple[int, int, int]:
+def _stamp(config: Data, place: Place) -> tuple[int, ...]:
     """Number, latest change and total size of the files read; other once they have changed."""
-    number, latest, size = list_folder(path).stamp if path and folder else (0, 0, 0)
-    for file in [path, *tables] if path and not folder else tables:
-        found = status(file)
-        if found is not None:
-            number, size = number + 1, size + found.st_size
-            latest = max(latest, found.st_mtime_ns)
-    return number, latest, size
-
-
-def _locate(source: str) -> Path | None:
-    """The path of a source, fetched where it is a MedMNIST name; None for digits."""
-    if source == "digits":
-        return None
-    if name := medmnist.parse_name(source):
-        return medmnist.fetch(*name)
-    if not source:
-        raise KRError("data.source: is empty; give digits, a path or a MedMNIST name")
-    try:
-        path = Path(source).expanduser()
-    except RuntimeError:
-        raise KRError(f"data.source: {shown(source)}: the home folder is not known") from None
-    check_path_name(os.path.abspath(path), "data.source")
-    found = status(path)
-    if found is None:
-        raise KRError(f"data.source: {shown(source)[:300]} does not exist{_suggest(path)}")
-    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-        raise KRError(f"data.source: {shown(source)} {SPECIAL}")
-    return path
-
-
-def _suggest(path: Path) -> str:
-    parent = path.parent
-    try:
-        siblings = os.listdir(parent)
-    except OSError:
-        siblings = []
-    near = difflib.get_close_matches(path.name, siblings, n=3)
-    found = [shown(str(parent / name)) for name in near]
-    if parent == Path():
-        known = ["digits", *medmnist.table()]
-        found += difflib.get_close_matches(path.name.lower(), known, n=3)
-    if found:
-        return f"; did you mean {' or '.join(found)}?"
-    return "; give digits, an npz file, an image folder or a MedMNIST name such as breastmnist"
+    path = place.path
+    seen: tuple[int, ...] = ()
+    read = [Path(config.canaries)] if config.canaries else []
+    match place.kind:
+        case "folder":
+            seen = list_folder(path).stamp
+            read += [find_table(path, config.groups)] if config.groups else []
+        case "manifest":
+            seen = manifest.stamp(path, config)
+            read.append(path)
+        case "tables":
+            read += tables.files_of(path)
+        case "npz":
+            read.append(path)
+    found = [info for file in read if (info := status(file))]
+    latest = max((info.st_mtime_ns for info in found), default=0)
+    return *seen, len(found), latest, sum(info.st_size for info in found)
 
 
 @lru_cache(maxsize=2)
-def _read(config: Data, path: Path | None, stamp: tuple[int, int, int]) -> Source:
-    if path is None:
-        source = _digits(config)
-    elif path.is_dir():
-        source = read_folder(path, config)
-    else:
-        source = _with_names(read_npz(path, config), config, path)
-    where = shown(str(path or source.name))
+def _read(config: Data, place: Place, stamp: tuple[int, ...]) -> Source:
+    path = place.path
+    match place.kind:
+        case "digits":
+            source = _digits(config)
+        case "hub":
+            source = hub.read_hub(config)
+        case "folder":
+            source = read_folder(path, config)
+        case "manifest":
+            source = manifest.read_manifest(path, config)
+        case "tables":
+            source = tables.read_tables(path, config)
+        case "npz":
+            source = _with_names(read_npz(path, config), config, path)
+    where = shown(str(path) if path.parts else config.source)
     source = _checked(source, config, where)
     if config.canaries:
         source = _with_canaries(source, Path(config.canaries))
