@@ -39,21 +39,19 @@ Simulation = Callable[[np.random.Generator], Estimate]
 
 def auc(rng: np.random.Generator) -> Estimate:
     """One target, 150 members and 150 non-members."""
-    return auc_estimate(rng.normal(0.5, 1, 150), rng.normal(0, 1, 150), draws=DRAWS)
+    return auc_estimate(rng.normal(0.5, 1, 150), rng.normal(0, 1, 150))
 
 
 def auc_of_patients(rng: np.random.Generator) -> Estimate:
     """The same with four dependent images of each of 60 patients a side."""
     groups = np.repeat(np.arange(60), 4)
     inside, outside = 0.8 * rng.normal(size=(2, 60))[:, groups] + 0.6 * rng.normal(size=(2, 240))
-    return auc_estimate(
-        inside + 0.5, outside, member_groups=groups, nonmember_groups=groups, draws=DRAWS
-    )
+    return auc_estimate(inside + 0.5, outside, member_groups=groups, nonmember_groups=groups)
 
 
 def tpr(rng: np.random.Generator) -> Estimate:
     """TPR at 5% FPR of one target, 400 records a side."""
-    return tpr_at_fpr_estimate(rng.normal(1, 1, 400), rng.normal(0, 1, 400), 0.05, draws=DRAWS)
+    return tpr_at_fpr_estimate(rng.normal(1, 1, 400), rng.normal(0, 1, 400), 0.05)
 
 
 def gap(rng: np.random.Generator) -> Estimate:
@@ -79,7 +77,7 @@ def shadows(leak: float, statistic: str) -> Simulation:
         noise = spread * rng.normal(size=halves.shape)
         phi = rng.normal(0, 3, RECORDS) + shift * halves + noise
         scores = signal_scores(phi, membership, attacks=(PRIMARY,))[PRIMARY]
-        area, rates = pooled_estimates(scores, membership, fprs=(0.05,), draws=DRAWS)
+        area, rates = pooled_estimates(scores, membership, fprs=(0.05,))
         return area if statistic == "auc" else rates[0.05]
 
     return simulate
