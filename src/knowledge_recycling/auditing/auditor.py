@@ -19,10 +19,11 @@ from knowledge_recycling.auditing import notes
 from knowledge_recycling.auditing.figures import Audit, Figures, Single
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
-from knowledge_recycling.statistics.epsilon import epsilon_estimate
+from knowledge_recycling.statistics.epsilon import epsilon_of
 from knowledge_recycling.statistics.estimate import Floats, as_scores, group_codes
 from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS
-from knowledge_recycling.statistics.two_way import Trials, pooled_estimates, rate_above
+from knowledge_recycling.statistics.roc import Roc
+from knowledge_recycling.statistics.two_way import Trials, auc_of, rate_above, tpr_of
 
 FPRS = {"0.01": 0.01, "0.001": 0.001}
 
@@ -79,10 +80,9 @@ def audit_scores(
     membership = Membership.of(
         np.repeat([True, False], [side.size for side in sides]), groups=_joined(sides, *given)
     )
-    scores = np.concatenate(sides)[None]
-    attacks = {name: _pooled(scores, membership, delta=delta, seed=seed)}
-    units = Trials.of(scores, membership).units
-    said = notes.of_figures(attacks, sides[1].size, units)
+    trials = Trials.of(np.concatenate(sides)[None], membership)
+    attacks = {name: _pooled(trials, delta=delta, seed=seed)}
+    said = notes.of_figures(attacks, sides[1].size, trials.units)
     return Audit(attacks, notes=notes.joined(said, notes.of_both_sides(*given)))
 
 
@@ -129,7 +129,9 @@ def audit_pooled(
         KRError: shapes or values that do not fit.
     """
     options: dict[str, Any] = {"delta": delta, "seed": seed}
-    records = {name: _pooled(values, membership, **options) for name, values in scores.items()}
+    records = {
+        name: _pooled(Trials.of(values, membership), **options) for name, values in scores.items()
+    }
     said = notes.joined(
         notes.of_membership(membership),
         notes.of_figures(records, int((~membership.mask).sum()), membership.units),
@@ -138,7 +140,7 @@ def audit_pooled(
         return Audit(records, notes=said)
     whole = membership.of_patients()
     patients = {
-        name: _pooled(group_means(values, membership.groups), whole, **options)
+        name: _pooled(Trials.of(group_means(values, membership.groups), whole), **options)
         for name, values in scores.items()
     }
     return Audit(records, patients, said)
@@ -203,21 +205,17 @@ def group_means(scores: Floats, groups: ArrayLike) -> Floats:
     return np.stack([np.bincount(codes, row) for row in scores]) / np.bincount(codes)
 
 
-def _pooled(
-    scores: Floats,
-    membership: Membership,
-    *,
-    delta: float,
-    seed: int,
-) -> Figures:
-    nonmembers = int((~membership.mask).sum())
-    fprs = {text: fpr for text, fpr in FPRS.items() if _enough(nonmembers, fpr)}
-    area, rates = pooled_estimates(scores, membership, fprs=tuple(fprs.values()))
-    found = {text: rates[fpr] for text, fpr in fprs.items()}
+def _pooled(trials: Trials, *, delta: float, seed: int) -> Figures:
+    """All figures of trials, which are sorted once."""
+    roc = Roc.of(trials.scores, trials.member)
+    nonmembers = int((~trials.member).sum())
     return Figures(
-        auc=area,
-        tpr_at_fpr={text: found.get(text) for text in FPRS},
-        epsilon=epsilon_estimate(scores, membership, delta=delta, seed=seed),
+        auc=auc_of(trials, roc),
+        tpr_at_fpr={
+            text: tpr_of(trials, roc, fpr) if _enough(nonmembers, fpr) else None
+            for text, fpr in FPRS.items()
+        },
+        epsilon=epsilon_of(trials, roc, delta=delta, seed=seed),
     )
 
 

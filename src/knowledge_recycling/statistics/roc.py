@@ -22,12 +22,14 @@ class Roc:
     """Counts at the B distinct scores, rising, and the bin of each trial; made by `of`.
 
     Attributes:
+        order: of the trials by score, flat.
         bins: of each trial, in any shape.
         member: of each trial, in the same shape.
         members: (B,), member trials with each score.
         nonmembers: (B,), non-member trials with each score.
     """
 
+    order: Indices
     bins: Indices
     member: Bools
     members: Floats
@@ -41,13 +43,14 @@ class Roc:
             scores: of any shape, higher means member.
             member: whether each is of a member, of the same shape.
         """
-        values, bins = np.unique(scores, return_inverse=True)
-        bins = bins.reshape(scores.shape)
-        members, nonmembers = (
-            np.bincount(bins[side], minlength=values.size).astype(np.float64)
-            for side in (member, ~member)
-        )
-        return cls(bins, member, members, nonmembers)
+        order = np.argsort(scores, axis=None)
+        ranked, inside = scores.ravel()[order], member.ravel()[order]
+        places = np.concatenate([[0], np.cumsum(ranked[1:] > ranked[:-1])])
+        size = int(places[-1]) + 1
+        bins = np.empty(scores.shape, dtype=np.intp)
+        bins.ravel()[order] = places
+        members = np.bincount(places, inside, size)
+        return cls(order, bins, member, members, np.bincount(places, minlength=size) - members)
 
     @cached_property
     def hits(self) -> Floats:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,9 +29,7 @@ from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.binomial import clopper_pearson
 from knowledge_recycling.statistics.estimate import ALPHA, LEAST_UNITS, Estimate, Floats
 from knowledge_recycling.statistics.intervals import combined, logit_interval
-from knowledge_recycling.statistics.roc import Roc
-
-Bools = NDArray[np.bool_]
+from knowledge_recycling.statistics.roc import Bools, Roc
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,24 +62,46 @@ class Trials:
     @cached_property
     def units(self) -> int:
         """Records, or patients, of the side that has fewer of them."""
-        return min(
-            np.unique(self.cluster[side.any(axis=0)]).size for side in (self.member, ~self.member)
-        )
+        return min(int(present.sum()) for present in self.present)
 
-    def select(self, records: Bools) -> Trials:
-        """The trials of some records (N,) bool."""
-        return Trials(self.scores[:, records], self.member[:, records], self.cluster[records])
+    @cached_property
+    def present(self) -> tuple[Bools, Bools]:
+        """Which clusters have member trials, and which have non-member trials; (U,) each."""
+        return self.counts(True).any(axis=0), self.counts(False).any(axis=0)
+
+    @cached_property
+    def _alone(self) -> bool:
+        return bool(np.array_equal(self.cluster, np.arange(self.cluster.size)))
+
+    @cached_property
+    def _counts(self) -> dict[bool, NDArray[Any]]:
+        return {side: self.cells(self.member == side) for side in (True, False)}
+
+    def counts(self, members: bool) -> NDArray[Any]:
+        """Trials of one side by pipeline and cluster, (K, U)."""
+        return self._counts[members]
+
+    def cells(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Sums (K, U) of values (K, N) by pipeline and cluster."""
+        if self._alone:
+            return values
+        return np.stack([np.bincount(self.cluster, row) for row in values])
 
     def variance(self, influence: Floats) -> float:
         """Of the sum of influences (K, N), clustered by record (or patient) and by pipeline."""
-        cells = np.stack([np.bincount(self.cluster, row) for row in influence])
-        pipelines = len(cells)
-        record = float((cells.sum(axis=0) ** 2).sum()) * self.units / max(self.units - 1, 1)
-        if pipelines == 1:
-            return record
-        trial = float((cells**2).sum())
-        pipeline = float((cells.sum(axis=1) ** 2).sum()) * pipelines / (pipelines - 1)
-        return max(record + pipeline - trial / 2, record, pipeline)
+        cells = self.cells(influence)
+        trial = float(np.vdot(cells, cells))
+        return _two_way(cells.sum(axis=0), cells.sum(axis=1), trial, self.units)
+
+
+def _two_way(by_unit: Floats, by_pipeline: Floats, trial: float, units: int) -> float:
+    """V from the sums of the influences (U,) and (K,), and from V_trials."""
+    pipelines = by_pipeline.size
+    record = float(by_unit @ by_unit) * units / max(units - 1, 1)
+    if pipelines == 1:
+        return record
+    pipeline = float(by_pipeline @ by_pipeline) * pipelines / (pipelines - 1)
+    return max(record + pipeline - trial / 2, record, pipeline)
 
 
 def pooled_estimates(
@@ -133,19 +154,48 @@ def tpr_of(trials: Trials, roc: Roc, fpr: float) -> Estimate:
     return combined(own, through, float(np.clip(shared / scale, -1, 1)) if scale > 0 else 0.0)
 
 
-def rate_above(trials: Trials, threshold: float, members: bool, alpha: float = ALPHA) -> Estimate:
+def rate_above(
+    trials: Trials,
+    threshold: float,
+    members: bool,
+    *,
+    among: Bools | None = None,
+    alpha: float = ALPHA,
+) -> Estimate:
     """Share of the members' (or non-members') scores at or above a threshold fixed beforehand.
 
     The interval is Clopper-Pearson's at the effective number of trials: the number of
     independent ones that would leave the two-way clustered variance.
+
+    Args:
+        trials: scores and who trained what.
+        threshold: fixed on other trials.
+        members: which side.
+        among: (U,), the clusters that are looked at; None: all.
+        alpha: one minus the level.
     """
-    side = trials.member == members
-    above = trials.scores >= threshold
-    n = int(side.sum())
-    rate = float(above[side].mean())
-    variance = trials.variance(np.where(side, above - rate, 0.0) / n)
-    units = np.unique(trials.cluster[side.any(axis=0)]).size
-    return _exact(rate, variance, n, units, alpha)
+    counts = trials.counts(members)
+    above = trials.cells((trials.scores >= threshold) & (trials.member == members))
+    if among is not None:
+        counts, above = counts * among, above * among
+    per_unit, per_pipeline = counts.sum(axis=0), counts.sum(axis=1)
+    n = per_pipeline.sum()
+    rate = float(above.sum() / n)
+    variance = _two_way(
+        (above.sum(axis=0) - rate * per_unit) / n,
+        (above.sum(axis=1) - rate * per_pipeline) / n,
+        _squares(above, counts, rate) / n**2,
+        units := int(np.count_nonzero(per_unit)),
+    )
+    return _exact(rate, variance, int(n), units, alpha)
+
+
+def _squares(above: NDArray[Any], counts: NDArray[Any], rate: float) -> float:
+    """Sum of (above - rate * counts)^2; where a cell is one trial, it is only to be counted."""
+    if above.dtype != bool:
+        return float(((above - rate * counts) ** 2).sum())
+    hits, n = float(np.count_nonzero(above)), float(np.count_nonzero(counts))
+    return hits * (1 - rate) ** 2 + (n - hits) * rate**2
 
 
 def _exact(rate: float, variance: float, n: int, units: int, alpha: float = ALPHA) -> Estimate:
