@@ -49,8 +49,9 @@ class Roc:
         size = int(places[-1]) + 1
         bins = np.empty(scores.shape, dtype=np.intp)
         bins.ravel()[order] = places
-        members = np.bincount(places, inside, size)
-        return cls(order, bins, member, members, np.bincount(places, minlength=size) - members)
+        members = np.bincount(places, inside, size).astype(np.float64)
+        nonmembers = np.bincount(places, ~inside, size).astype(np.float64)
+        return cls(order, bins, member, members, nonmembers)
 
     @cached_property
     def hits(self) -> Floats:

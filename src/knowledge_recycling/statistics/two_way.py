@@ -67,7 +67,8 @@ class Trials:
     @cached_property
     def present(self) -> tuple[Bools, Bools]:
         """Which clusters have member trials, and which have non-member trials; (U,) each."""
-        return self.counts(True).any(axis=0), self.counts(False).any(axis=0)
+        inside, outside = (np.any(self.counts(side), axis=0) for side in (True, False))
+        return inside, outside
 
     @cached_property
     def _alone(self) -> bool:
