@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
-from scipy.optimize import brentq
-from scipy.special import betainccinv, betaincinv
+from scipy.special import bdtrc, betainccinv, betaincinv, gammaln, xlog1py, xlogy
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
@@ -103,12 +101,18 @@ def one_run_p_value(
             "0 <= right <= guesses <= canaries"
         )
     accuracy = 1 / (1 + math.exp(-epsilon))
-    p_value = float(stats.binom.sf(correct - 1, guesses, accuracy))
+    p_value = float(bdtrc(correct - 1, guesses, accuracy))
     if delta > 0 and correct > 0:
         steps = np.arange(1, correct + 1)
-        worst = np.cumsum(stats.binom.pmf(correct - steps, guesses, accuracy)) / steps
+        worst = np.cumsum(_binomial(correct - steps, guesses, accuracy)) / steps
         p_value += 2 * canaries * delta * float(worst.max())
     return min(p_value, 1.0)
+
+
+def _binomial(k: Indices, n: int, p: float) -> Floats:
+    """P(Binomial(n, p) = k)."""
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return np.asarray(np.exp(ways + xlogy(k, p) + xlog1py(n - k, -p)))
 
 
 def one_run_bound(
@@ -122,6 +126,7 @@ def one_run_bound(
         >>> round(one_run_bound(10, 10, 10), 6) == round(-math.log(0.05**-0.1 - 1), 6)
         True
     """
+    from scipy.optimize import brentq  # takes longer to import than all else here
 
     def excess(epsilon: float) -> float:
         return one_run_p_value(epsilon, delta, correct, guesses, canaries) - alpha
