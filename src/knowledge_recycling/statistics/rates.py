@@ -19,8 +19,8 @@ from knowledge_recycling.statistics.two_way import Trials, auc_of, tpr_of
 
 LEAST_NONMEMBERS = {0.01: 500, 0.001: 10_000}
 """Non-members from which the TPR at an FPR is given. Without a leak, the interval of
-the TPR at 1% FPR holds 0.01 in 38% of audits with 20 non-members, 83% with 100, 94% with 300 and
-97% with 500 (benchmarks/audit_limits.py)."""
+the TPR at 1% FPR holds 0.01 in 37% of audits with 20 non-members, 78% with 100, 97% with 300 and
+98% with 500 (benchmarks/audit_limits.py)."""
 
 
 def auc(member_scores: ArrayLike, nonmember_scores: ArrayLike) -> float:
