@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 import knowledge_recycling as kr
-from benchmarks import ablation, audit_limits, common, coverage, privacy, private, utility
+from benchmarks import (
+    ablation,
+    audit_limits,
+    common,
+    coverage,
+    intervals,
+    privacy,
+    private,
+    utility,
+)
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.statistics.estimate import LEAST_UNITS
@@ -21,6 +30,7 @@ TABLES: dict[str, Any] = {
     "privacy": privacy,
     "private": private,
     "ablation": ablation,
+    "intervals": intervals,
 }
 
 
@@ -41,6 +51,16 @@ def test_simulated_coverage_lies_between_93_and_97_percent() -> None:
     for name, interval in found["intervals"].items():
         assert interval["repeats"] >= 1000, name
         assert 0.93 <= interval["coverage"] <= 0.97, name
+
+
+def test_no_bootstrap_holds_the_truth_more_often_than_the_intervals() -> None:
+    found = json.loads(intervals.RESULT.read_text())["cells"]
+    assert len(found) == len(list(intervals.cells()))
+    for cell in found:
+        ours, other = cell["influence"]["coverage"], cell["bootstrap"]["coverage"]
+        # Too wide is no merit: coverage above the level does not count.
+        assert ours >= min(other, 0.95) - cell["standard_error_of_difference"], cell
+        assert ours >= 0.92, cell
 
 
 def test_the_auditors_limits_are_where_intervals_hold() -> None:

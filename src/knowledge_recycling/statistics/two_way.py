@@ -10,8 +10,8 @@ Two-way clustering (Cameron, Gelbach and Miller 2011) takes all of V_trials off,
 trials that share no more than a record or a pipeline. Leave-pair-out scores share more: each
 pipeline is also a shadow of the others. Without a leak the whole of V_trials off left the true
 variance 15 to 30% short (coverage 91%); with half of it, coverage of the AUC is near 95% with a
-leak and without. From the variance comes the interval (`intervals.py`), which
-benchmarks/intervals.py compares with a bootstrap.
+leak and without. From the variance comes the interval (`intervals.py`), which holds the truth no
+less often than a bootstrap's (benchmarks/intervals.py).
 """
 
 from __future__ import annotations
