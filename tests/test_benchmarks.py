@@ -45,12 +45,13 @@ def test_docs_quote_the_result_files(name: str) -> None:
     assert TABLES[name].TABLE.read_text(encoding="utf-8").endswith(TABLES[name].table())
 
 
-def test_simulated_coverage_lies_between_93_and_97_percent() -> None:
+def test_simulated_coverage_lies_between_93_and_97_percent_and_that_of_a_tpr_up_to_98() -> None:
     found = json.loads(coverage.RESULT.read_text())
     assert set(found["intervals"]) == set(coverage.INTERVALS)
     for name, interval in found["intervals"].items():
         assert interval["repeats"] >= 1000, name
-        assert 0.93 <= interval["coverage"] <= 0.97, name
+        # A TPR's parts are exact binomial intervals, which are never too narrow.
+        assert 0.93 <= interval["coverage"] <= (0.98 if "tpr" in name else 0.97), name
 
 
 def test_no_bootstrap_holds_the_truth_more_often_than_the_intervals() -> None:
