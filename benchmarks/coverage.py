@@ -2,8 +2,9 @@
 
     python -m benchmarks.coverage
 
-Writes benchmarks/results/coverage.json; a test holds that every coverage lies in 93 to 97%, that of a
-TPR, whose parts are exact intervals, in 93 to 98%. The truth of an attack on simulated shadows has no formula: it is the mean over the repeats.
+Writes benchmarks/results/coverage.json; a test holds that every coverage lies in 93 to 97%, that
+of a TPR, whose parts are exact intervals, in 93 to 98%. The truth of an attack on simulated shadows
+has no formula: it is the mean over the repeats.
 """
 
 from __future__ import annotations
