@@ -2,8 +2,9 @@
 
     python -m benchmarks.coverage
 
-Writes benchmarks/results/coverage.json; a test holds that every coverage lies in 93 to 97%. The
-truth of an attack on simulated shadows has no formula: it is the mean over the repeats.
+Writes benchmarks/results/coverage.json; a test holds that every coverage lies in 93 to 97%, that
+of a TPR, whose parts are exact intervals, in 93 to 98%. The truth of an attack on simulated shadows
+has no formula: it is the mean over the repeats.
 """
 
 from __future__ import annotations
@@ -39,21 +40,19 @@ Simulation = Callable[[np.random.Generator], Estimate]
 
 def auc(rng: np.random.Generator) -> Estimate:
     """One target, 150 members and 150 non-members."""
-    return auc_estimate(rng.normal(0.5, 1, 150), rng.normal(0, 1, 150), draws=DRAWS)
+    return auc_estimate(rng.normal(0.5, 1, 150), rng.normal(0, 1, 150))
 
 
 def auc_of_patients(rng: np.random.Generator) -> Estimate:
     """The same with four dependent images of each of 60 patients a side."""
     groups = np.repeat(np.arange(60), 4)
     inside, outside = 0.8 * rng.normal(size=(2, 60))[:, groups] + 0.6 * rng.normal(size=(2, 240))
-    return auc_estimate(
-        inside + 0.5, outside, member_groups=groups, nonmember_groups=groups, draws=DRAWS
-    )
+    return auc_estimate(inside + 0.5, outside, member_groups=groups, nonmember_groups=groups)
 
 
 def tpr(rng: np.random.Generator) -> Estimate:
     """TPR at 5% FPR of one target, 400 records a side."""
-    return tpr_at_fpr_estimate(rng.normal(1, 1, 400), rng.normal(0, 1, 400), 0.05, draws=DRAWS)
+    return tpr_at_fpr_estimate(rng.normal(1, 1, 400), rng.normal(0, 1, 400), 0.05)
 
 
 def gap(rng: np.random.Generator) -> Estimate:
@@ -79,7 +78,7 @@ def shadows(leak: float, statistic: str) -> Simulation:
         noise = spread * rng.normal(size=halves.shape)
         phi = rng.normal(0, 3, RECORDS) + shift * halves + noise
         scores = signal_scores(phi, membership, attacks=(PRIMARY,))[PRIMARY]
-        area, rates = pooled_estimates(scores, membership, fprs=(0.05,), draws=DRAWS)
+        area, rates = pooled_estimates(scores, membership, fprs=(0.05,))
         return area if statistic == "auc" else rates[0.05]
 
     return simulate
@@ -134,15 +133,15 @@ def covered(simulate: Simulation, truth: float | None, repeats: int) -> dict[str
 
 
 def large_audit(records: int = 50_000, models: int = 64) -> dict[str, Any]:
-    """Seconds that each attack takes to score 50,000 records under 64 models."""
+    """Seconds of the processor that each attack takes to score 50,000 records under 64 models."""
     rng = np.random.default_rng(0)
     halves = complementary_halves(np.zeros(records, dtype=np.int64), None, models, 0)
     membership, phi = Membership.of(halves), rng.normal(size=halves.shape) + halves
     seconds = {}
     for name in ATTACKS:
-        begin = time.monotonic()
+        begin = time.process_time()
         signal_scores(phi, membership, attacks=(name,))
-        seconds[name] = round(time.monotonic() - begin, 2)
+        seconds[name] = round(time.process_time() - begin, 2)
     return {"records": records, "models": models, "seconds": seconds}
 
 

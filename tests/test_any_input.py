@@ -153,7 +153,7 @@ def test_any_bytes_as_arrays_of_a_run(noise: bytes, place: int, cut: bool) -> No
 
 def check_scores(path: Path) -> None:
     try:
-        found = audit_file(path, draws=50)
+        found = audit_file(path)
     except KRError as error:
         check_refusal(error)
         return

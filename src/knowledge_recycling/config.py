@@ -275,6 +275,7 @@ class Audit(Section):
     """Stage 7: what leaks."""
 
     bootstrap_draws: int = Field(1000, ge=1000)
+    """How often membership is drawn anew for the blind control."""
 
 
 class Report(Section):

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.special import digamma, polygamma
+from scipy.special import digamma, poch, polygamma
 
 from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, moments
 from knowledge_recycling.errors import KRError
@@ -111,11 +110,15 @@ def shrunken_variance(freedom: Floats, square: Floats) -> tuple[Floats, Floats]:
 
 
 def log_t(phi: Floats, freedom: Floats, centre: Floats, variance: Floats) -> Floats:
-    """Log density of Student's t, of the Gaussian where the degrees of freedom are infinite."""
-    scale = np.sqrt(variance)
+    """Log density of Student's t, of the Gaussian where the degrees of freedom are infinite.
+
+    log G((v + 1) / 2) / G(v / 2) - (v + 1) / 2 log(1 + x^2 / v) - log(v pi s^2) / 2.
+    """
+    square = (phi - centre) ** 2 / variance
     if np.isinf(freedom).any():
-        return np.asarray(stats.norm.logpdf(phi, centre, scale))
-    return np.asarray(stats.t.logpdf(phi, freedom, centre, scale))
+        return -(square + np.log(2 * np.pi * variance)) / 2
+    height = np.log(poch(freedom / 2, 0.5)) - np.log(np.pi * freedom * variance) / 2
+    return np.asarray(height - (freedom + 1) / 2 * np.log1p(square / freedom))
 
 
 def _log_t(phi: Floats, shadows: Moments) -> Floats:

@@ -19,10 +19,11 @@ from knowledge_recycling.auditing import notes
 from knowledge_recycling.auditing.figures import Audit, Figures, Single
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
-from knowledge_recycling.statistics.epsilon import epsilon_estimate
+from knowledge_recycling.statistics.epsilon import epsilon_of
 from knowledge_recycling.statistics.estimate import Floats, as_scores, group_codes
-from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS, auc_estimate, tpr_at_fpr_estimate
-from knowledge_recycling.statistics.two_way import Trials, pooled_estimates, rate_above
+from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS
+from knowledge_recycling.statistics.roc import Roc
+from knowledge_recycling.statistics.two_way import Trials, auc_of, rate_above, tpr_of
 
 FPRS = {"0.01": 0.01, "0.001": 0.001}
 
@@ -49,7 +50,6 @@ def audit_scores(
     nonmember_groups: ArrayLike | None = None,
     name: str = "scores",
     delta: float = 0.0,
-    draws: int = 1000,
     seed: int = 0,
 ) -> Audit:
     """Figures of any attack on one target, from its scores.
@@ -61,14 +61,13 @@ def audit_scores(
         nonmember_groups: (m,), likewise.
         name: of the attack.
         delta: of the guarantee whose epsilon is bounded.
-        draws: bootstrap draws.
-        seed: of the draws.
+        seed: of the splits behind epsilon.
 
     Returns:
         The figures of the one attack; a TPR is None under `LEAST_NONMEMBERS`.
 
     Raises:
-        KRError: as `statistics.auc_estimate`.
+        KRError: a side is empty, not one-dimensional or holds NaN; groups of another length.
 
     Example:
         >>> result = audit_scores([2.0, 3.0, 4.0], [0.0, 1.0, 1.5])
@@ -78,39 +77,12 @@ def audit_scores(
     sides = [as_scores(member_scores, "member_scores")]
     sides.append(as_scores(nonmember_scores, "nonmember_scores"))
     given = member_groups, nonmember_groups
-    options: dict[str, Any] = {
-        "member_groups": member_groups,
-        "nonmember_groups": nonmember_groups,
-        "draws": draws,
-        "seed": seed,
-    }
-    found = Figures(
-        auc=auc_estimate(sides[0], sides[1], **options),
-        tpr_at_fpr={
-            text: tpr_at_fpr_estimate(sides[0], sides[1], fpr, **options)
-            if _enough(sides[1].size, fpr)
-            else None
-            for text, fpr in FPRS.items()
-        },
-        epsilon=epsilon_estimate(
-            np.concatenate(sides)[None],
-            Membership.of(
-                np.repeat([True, False], [side.size for side in sides]),
-                groups=_joined(sides, member_groups, nonmember_groups),
-            ),
-            delta=delta,
-            seed=seed,
-        ),
+    membership = Membership.of(
+        np.repeat([True, False], [side.size for side in sides]), groups=_joined(sides, *given)
     )
-    attacks = {name: found}
-    units = min(
-        np.unique(code).size
-        for code in (
-            group_codes(member_groups, sides[0].size, "member_groups"),
-            group_codes(nonmember_groups, sides[1].size, "nonmember_groups"),
-        )
-    )
-    said = notes.of_figures(attacks, sides[1].size, units)
+    trials = Trials.of(np.concatenate(sides)[None], membership)
+    attacks = {name: _pooled(trials, delta=delta, seed=seed)}
+    said = notes.of_figures(attacks, sides[1].size, trials.units)
     return Audit(attacks, notes=notes.joined(said, notes.of_both_sides(*given)))
 
 
@@ -120,7 +92,6 @@ def audit_signals(
     *,
     attacks: Sequence[str] = tuple(ATTACKS),
     delta: float = 0.0,
-    draws: int = 1000,
     seed: int = 0,
 ) -> Audit:
     """Figures of every attack, each pipeline once the target, its complement left out.
@@ -130,8 +101,7 @@ def audit_signals(
         membership: which records trained which pipeline, and whose they are: `Membership.of`.
         attacks: names out of `ATTACKS`.
         delta: of the guarantee whose epsilon is bounded.
-        draws: bootstrap draws over records (patients) and pipelines.
-        seed: of the draws.
+        seed: of the splits behind epsilon.
 
     Returns:
         The figures over all records; with patients also those of whole patients, whose score is
@@ -141,7 +111,7 @@ def audit_signals(
         KRError: shapes or values that do not fit, or an unknown attack.
     """
     scores = signal_scores(signals, membership, attacks=attacks)
-    found = audit_pooled(scores, membership, delta=delta, draws=draws, seed=seed)
+    found = audit_pooled(scores, membership, delta=delta, seed=seed)
     said = notes.of_signals(np.asarray(signals, dtype=np.float64))
     return replace(found, notes=notes.joined(said, found.notes))
 
@@ -151,7 +121,6 @@ def audit_pooled(
     membership: Membership,
     *,
     delta: float = 0.0,
-    draws: int = 1000,
     seed: int = 0,
 ) -> Audit:
     """Figures of leave-pair-out scores (K, N) by attack; arguments and result of `audit_signals`.
@@ -159,8 +128,10 @@ def audit_pooled(
     Raises:
         KRError: shapes or values that do not fit.
     """
-    options: dict[str, Any] = {"delta": delta, "draws": draws, "seed": seed}
-    records = {name: _pooled(values, membership, **options) for name, values in scores.items()}
+    options: dict[str, Any] = {"delta": delta, "seed": seed}
+    records = {
+        name: _pooled(Trials.of(values, membership), **options) for name, values in scores.items()
+    }
     said = notes.joined(
         notes.of_membership(membership),
         notes.of_figures(records, int((~membership.mask).sum()), membership.units),
@@ -169,7 +140,7 @@ def audit_pooled(
         return Audit(records, notes=said)
     whole = membership.of_patients()
     patients = {
-        name: _pooled(group_means(values, membership.groups), whole, **options)
+        name: _pooled(Trials.of(group_means(values, membership.groups), whole), **options)
         for name, values in scores.items()
     }
     return Audit(records, patients, said)
@@ -234,24 +205,17 @@ def group_means(scores: Floats, groups: ArrayLike) -> Floats:
     return np.stack([np.bincount(codes, row) for row in scores]) / np.bincount(codes)
 
 
-def _pooled(
-    scores: Floats,
-    membership: Membership,
-    *,
-    delta: float,
-    draws: int,
-    seed: int,
-) -> Figures:
-    nonmembers = int((~membership.mask).sum())
-    fprs = {text: fpr for text, fpr in FPRS.items() if _enough(nonmembers, fpr)}
-    area, rates = pooled_estimates(
-        scores, membership, fprs=tuple(fprs.values()), draws=draws, seed=seed
-    )
-    found = {text: rates[fpr] for text, fpr in fprs.items()}
+def _pooled(trials: Trials, *, delta: float, seed: int) -> Figures:
+    """All figures of trials, which are sorted once."""
+    roc = Roc.of(trials.scores, trials.member)
+    nonmembers = int((~trials.member).sum())
     return Figures(
-        auc=area,
-        tpr_at_fpr={text: found.get(text) for text in FPRS},
-        epsilon=epsilon_estimate(scores, membership, delta=delta, seed=seed),
+        auc=auc_of(trials, roc),
+        tpr_at_fpr={
+            text: tpr_of(trials, roc, fpr) if _enough(nonmembers, fpr) else None
+            for text, fpr in FPRS.items()
+        },
+        epsilon=epsilon_of(trials, roc, delta=delta, seed=seed),
     )
 
 

@@ -68,18 +68,17 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def audit_file(path: Path, *, draws: int = 1000, seed: int = 0) -> Audit:
+def audit_file(path: Path, *, seed: int = 0) -> Audit:
     """Audits an npz file of scores or signals: `load_scores`, then the fitting function.
 
     Raises:
         KRError: as `load_scores`, `audit_scores` and `audit_signals`.
     """
     arrays: dict[str, Any] = load_scores(path)
-    options: dict[str, Any] = {"draws": draws, "seed": seed}
     try:
         if "signals" not in arrays:
-            return audit_scores(**arrays, **options)
+            return audit_scores(**arrays, seed=seed)
         signals, mask = arrays.pop("signals"), arrays.pop("membership")
-        return audit_signals(signals, Membership.of(mask, **arrays), **options)
+        return audit_signals(signals, Membership.of(mask, **arrays), seed=seed)
     except KRError as error:
         raise KRError(f"{path}: {error}") from None

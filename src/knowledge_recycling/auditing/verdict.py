@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -76,15 +75,14 @@ def judge(
         membership: who trained what, and the patient of each record.
         features: (N, d) of the images alone, for the blind baseline.
         labels: (N,) the classes, within which membership was drawn.
-        draws: bootstrap draws.
-        seed: of draws and folds.
+        draws: of the membership, for the blind baseline.
+        seed: of draws, folds and splits.
     """
-    options: dict[str, Any] = {"draws": draws, "seed": seed}
     targets: dict[str, Target] = {}
     curves: dict[str, np.ndarray] = {}
     for channel, values in phi.items():
         scores = auditor.signal_scores(values, membership, attacks=CHANNELS[channel])
-        found = auditor.audit_pooled(scores, membership, **options)
+        found = auditor.audit_pooled(scores, membership, seed=seed)
         targets[channel] = Target(
             attacks=_of_shadows(found.attacks),
             groups=_of_shadows(found.groups) if found.groups else None,
@@ -92,11 +90,11 @@ def judge(
             single=auditor.audit_target(scores[PRIMARY], membership, FIRST, fpr=0.01),
         )
         if channel not in LABEL_VARIANTS:
-            drawn = _curves(scores[PRIMARY], membership, **options)
+            drawn = _curves(scores[PRIMARY], membership)
             curves |= {f"shadows.{channel}.{name}": curve for name, curve in drawn.items()}
         if channel == "student":
             exposed = _exposed(scores[PRIMARY], membership.mask)
-    control = blind_baseline(features, membership, strata=labels, **options)
+    control = blind_baseline(features, membership, strata=labels, draws=draws, seed=seed)
     found_teacher = targets["teacher"].attacks[PRIMARY].auc.low > 0.5
     return Verdict(
         targets=targets,
@@ -113,10 +111,10 @@ def _of_shadows(attacks: Mapping[str, Figures]) -> dict[str, Figures]:
     return {name: replace(figures, protocol="shadows") for name, figures in attacks.items()}
 
 
-def _curves(scores: np.ndarray, membership: Membership, **options: Any) -> dict[str, np.ndarray]:
+def _curves(scores: np.ndarray, membership: Membership) -> dict[str, np.ndarray]:
     """ROC curve of all trials, and its band: 95% intervals of the TPR at each FPR of `BAND`."""
     fpr, tpr = roc_curve(scores[membership.mask], scores[~membership.mask])
-    _, rates = pooled_estimates(scores, membership, fprs=BAND.tolist(), **options)
+    _, rates = pooled_estimates(scores, membership, fprs=BAND.tolist())
     low, high = (np.array([getattr(e, end) for e in rates.values()]) for end in ("low", "high"))
     return {"fpr": fpr, "tpr": tpr, "band_fpr": BAND, "band_low": low, "band_high": high}
 
@@ -126,7 +124,6 @@ def canary_arm(
     membership: Membership,
     kinds: Mapping[str, np.ndarray],
     *,
-    draws: int,
     seed: int,
 ) -> dict[str, CanaryArm]:
     """The worst case: the same attacks on the canaries alone.
@@ -138,8 +135,7 @@ def canary_arm(
         phi: channel -> signals (K, N) on all records.
         membership: who trained what.
         kinds: kind of canary -> (N,) bool, which records are of it.
-        draws: bootstrap draws.
-        seed: of the draws.
+        seed: of the splits behind epsilon.
 
     Returns:
         What was found, by channel.
@@ -153,13 +149,11 @@ def canary_arm(
         scores = auditor.signal_scores(phi[channel][:, chosen], member, attacks=CANARY_ATTACKS)
         primary = scores[PRIMARY]
         by_kind = {
-            name: pooled_estimates(
-                primary[:, records], member.select(records), draws=draws, seed=seed
-            )[0]
+            name: pooled_estimates(primary[:, records], member.select(records), fprs=())[0]
             for name, records in of_kind.items()
         }
         arm[channel] = CanaryArm(
-            attacks=auditor.audit_pooled(scores, member, draws=draws, seed=seed).attacks,
+            attacks=auditor.audit_pooled(scores, member, seed=seed).attacks,
             kinds=by_kind,
             one_run=one_run_epsilon(primary[FIRST, single], member.mask[FIRST, single]),
         )

@@ -95,7 +95,7 @@ def _paper(
         )
         accuracy = getattr(evaluation, role).accuracy
         attacks = {
-            name: _figures(inside[name], outside[name], members, nonmembers, accuracy, config)
+            name: _figures(inside[name], outside[name], members, nonmembers, accuracy)
             for name in inside
         }
         strongest = max(attacks, key=lambda name: attacks[name].auc.value)
@@ -120,9 +120,15 @@ def _shadows(
     own = {channel: phi[channel][:, ordinary] for channel in CHANNELS}
     groups = None if pool.groups is None else pool.groups[ordinary]
     membership = plan.membership.select(ordinary, groups)
-    options: dict[str, Any] = {"draws": config.audit.bootstrap_draws, "seed": config.seed}
     features = signals.blind_features(runtime.images(pool.images[ordinary]))
-    verdict = judge(own, membership, features, pool.labels[ordinary], **options)
+    verdict = judge(
+        own,
+        membership,
+        features,
+        pool.labels[ordinary],
+        draws=config.audit.bootstrap_draws,
+        seed=config.seed,
+    )
     times = [read_json(shadow.path / "seconds.json") for shadow in shadows]
     about = ShadowAudit(
         count=membership.pipelines,
@@ -135,7 +141,7 @@ def _shadows(
         power=verdict.power,
         copies=copies(own["synthetic"], phi["held_out"][:, ordinary], membership),
         canary_count=plan.asked["canaries"],
-        canaries=canary_arm(phi, plan.membership, plan.canary_kinds(), **options)
+        canaries=canary_arm(phi, plan.membership, plan.canary_kinds(), seed=config.seed)
         if plan.asked["canaries"]
         else None,
         seconds_per_shadow=tuple(round(t["seconds"], 1) for t in times),
@@ -183,17 +189,14 @@ def _figures(
     members: Split,
     nonmembers: Split,
     accuracy: float,
-    config: Config,
 ) -> Figures:
-    options: dict[str, Any] = {
+    groups: dict[str, Any] = {
         "member_groups": members.groups,
         "nonmember_groups": nonmembers.groups,
-        "draws": config.audit.bootstrap_draws,
-        "seed": config.seed,
     }
-    auc = auc_estimate(inside, outside, **options)
+    auc = auc_estimate(inside, outside, **groups)
     enough = len(outside) >= LEAST_NONMEMBERS[0.01]
-    tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **options) if enough else None
+    tpr = tpr_at_fpr_estimate(inside, outside, 0.01, **groups) if enough else None
     return Figures(
         auc=auc,
         tpr_at_fpr={"0.01": tpr},

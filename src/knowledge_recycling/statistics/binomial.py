@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
-from scipy.special import betainccinv, betaincinv
+from scipy.special import bdtrc, betainccinv, betaincinv
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.estimate import ALPHA, Estimate, as_scores, group_codes
@@ -45,7 +45,7 @@ def clopper_pearson(successes: float, trials: float, alpha: float = ALPHA) -> Es
             f"{successes} successes in {trials} trials: expected 0 <= successes <= trials"
         )
     failures = trials - successes
-    # Quantiles of the beta distribution, without what `stats.beta` does around them.
+    # Quantiles of the beta distribution.
     low = betaincinv(successes, failures + 1, alpha / 2) if successes > 0 else 0.0
     high = betainccinv(successes + 1, failures, alpha / 2) if failures > 0 else 1.0
     return Estimate(float(successes / trials), float(low), float(high))
@@ -103,12 +103,14 @@ def power_statement(n_members: int, n_nonmembers: int, fpr: float) -> Power:
     power = 0.8
     highest = clopper_pearson(math.floor(fpr * n_nonmembers + 1e-9), n_nonmembers).high
     # The lower end for k hits is above `highest` when P(Binomial(n, highest) >= k) < alpha / 2.
-    needed = int(stats.binom.isf(ALPHA / 2, n_members, highest)) + 1
+    needed = 1 + bisect_left(
+        range(n_members), True, key=lambda k: bdtrc(k, n_members, highest) <= ALPHA / 2
+    )
     size = f"{n_members} members and {n_nonmembers} non-members"
     if needed > n_members:
         text = f"With {size}, no attack could have been found at {fpr:.1%} FPR."
         return Power(None, fpr, power, text)
-    tpr = float(stats.beta.ppf(power, needed, n_members - needed + 1))
+    tpr = float(betaincinv(needed, n_members - needed + 1, power))
     text = (
         f"With {size}, an attack with a TPR of {tpr:.1%} at {fpr:.1%} FPR would have been found "
         f"with {power:.0%} power; a weaker one may have been missed."

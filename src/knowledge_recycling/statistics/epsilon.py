@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.optimize import brentq
-from scipy.special import betainccinv, betaincinv
+from numpy.typing import ArrayLike
+from scipy.special import bdtrc, betainccinv, betaincinv, gammaln, xlog1py, xlogy
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
-from knowledge_recycling.statistics.estimate import ALPHA, as_scores
+from knowledge_recycling.statistics.estimate import ALPHA, Floats, Indices, as_scores
+from knowledge_recycling.statistics.roc import Bools, Roc
 from knowledge_recycling.statistics.two_way import Trials, rate_above
 
 SPLITS = 51
@@ -102,12 +101,18 @@ def one_run_p_value(
             "0 <= right <= guesses <= canaries"
         )
     accuracy = 1 / (1 + math.exp(-epsilon))
-    p_value = float(stats.binom.sf(correct - 1, guesses, accuracy))
+    p_value = float(bdtrc(correct - 1, guesses, accuracy))
     if delta > 0 and correct > 0:
         steps = np.arange(1, correct + 1)
-        worst = np.cumsum(stats.binom.pmf(correct - steps, guesses, accuracy)) / steps
+        worst = np.cumsum(_binomial(correct - steps, guesses, accuracy)) / steps
         p_value += 2 * canaries * delta * float(worst.max())
     return min(p_value, 1.0)
+
+
+def _binomial(k: Indices, n: int, p: float) -> Floats:
+    """P(Binomial(n, p) = k)."""
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return np.asarray(np.exp(ways + xlogy(k, p) + xlog1py(n - k, -p)))
 
 
 def one_run_bound(
@@ -121,6 +126,7 @@ def one_run_bound(
         >>> round(one_run_bound(10, 10, 10), 6) == round(-math.log(0.05**-0.1 - 1), 6)
         True
     """
+    from scipy.optimize import brentq  # takes longer to import than all else here
 
     def excess(epsilon: float) -> float:
         return one_run_p_value(epsilon, delta, correct, guesses, canaries) - alpha
@@ -212,15 +218,56 @@ def epsilon_estimate(
         KRError: shapes or values that do not fit.
     """
     trials = Trials.of(scores, membership)
+    roc = Roc.of(trials.scores, trials.member)
+    return epsilon_of(trials, roc, delta=delta, splits=splits, seed=seed)
+
+
+def epsilon_of(
+    trials: Trials, roc: Roc, *, delta: float = 0.0, splits: int = SPLITS, seed: int = 0
+) -> Epsilon:
+    """`epsilon_estimate` of trials that are sorted already; a split only takes some of them."""
     rng = np.random.default_rng([seed, _STREAM])
-    bounds = [_split_bound(trials, half, delta) for half in _halves(trials, splits, rng)]
+    ranked = _Ranked(
+        trials.scores.ravel()[roc.order],
+        trials.member.ravel()[roc.order],
+        trials.cluster[roc.order % trials.cluster.size],
+    )
+    bounds = [_split_bound(trials, ranked, half, delta) for half in _halves(trials, splits, rng)]
     return sorted(bounds, key=lambda bound: bound.value)[len(bounds) // 2]
 
 
-def _halves(trials: Trials, splits: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
-    """Random halves of the records, (N,) bool, with whole patients.
+@dataclass(frozen=True, eq=False)
+class _Ranked:
+    """The trials in the order of their scores."""
 
-    Units that are members of all pipelines or of none are halved apart, so that a half of a
+    scores: Floats
+    member: Bools
+    cluster: Indices
+
+    def best_threshold(self, half: Bools, delta: float) -> float | None:
+        """The threshold with the best bound among those at up to 100 false-positive counts.
+
+        None where a side has no trial in this half.
+        """
+        kept = half[self.cluster]
+        members, nonmembers = (np.flatnonzero(kept & side) for side in (self.member, ~self.member))
+        if not members.size or not nonmembers.size:
+            return None
+        ranks = np.unique(np.geomspace(1, nonmembers.size, 100).astype(int))
+        limits = self.scores[nonmembers[-ranks]]
+        # Over a non-member's score: it and its ties are left out.
+        places = np.searchsorted(self.scores, limits, side="right")
+        hits = members.size - np.searchsorted(members, places)
+        false = nonmembers.size - np.searchsorted(nonmembers, places)
+        low = betaincinv(np.maximum(hits, 1e-9), members.size - hits + 1, ALPHA / 4)
+        high = betainccinv(false + 1, nonmembers.size - false, ALPHA / 4)
+        return float(np.nextafter(limits[np.argmax((low - delta) / high)], np.inf))
+
+
+def _halves(trials: Trials, splits: int, rng: np.random.Generator) -> Bools:
+    """Random halves of the clusters (records or whole patients), (splits, U).
+
+    Those that are members of all pipelines or of none are halved apart, so that a half of a
     single target's never lacks members, even if membership was drawn by the same generator.
     """
     share = np.bincount(trials.cluster, trials.member.mean(axis=0)) / np.bincount(trials.cluster)
@@ -230,29 +277,16 @@ def _halves(trials: Trials, splits: int, rng: np.random.Generator) -> list[NDArr
         units = np.flatnonzero(stratum == side)
         for row in inside:
             row[rng.permutation(units)[: (units.size + rng.integers(2)) // 2]] = True
-    return [row[trials.cluster] for row in inside]
+    return inside
 
 
-def _split_bound(trials: Trials, half: NDArray[np.bool_], delta: float) -> Epsilon:
+def _split_bound(trials: Trials, ranked: _Ranked, half: Bools, delta: float) -> Epsilon:
     """The bound of one split at level 1 - alpha / 2; 0 if a half lacks members or non-members."""
-    choose, judge = trials.select(half), trials.select(~half)
-    if any(part.member.all() or not part.member.any() for part in (choose, judge)):
+    threshold = ranked.best_threshold(half, delta)
+    if threshold is None or not all((side & ~half).any() for side in trials.present):
         return Epsilon(0.0, 0.0, None, delta, None, 0.0, 1.0)
-    threshold = _best_threshold(choose, delta)
-    tpr, fpr = (rate_above(judge, threshold, side, ALPHA / 2) for side in (True, False))
+    tpr, fpr = (
+        rate_above(trials, threshold, side, among=~half, alpha=ALPHA / 2) for side in (True, False)
+    )
     bound = epsilon_bound(tpr.low, fpr.high, delta)
     return Epsilon(bound, bound, None, delta, threshold, tpr.low, fpr.high)
-
-
-def _best_threshold(trials: Trials, delta: float) -> float:
-    """The threshold with the best bound among those at up to 100 false-positive counts."""
-    members = np.sort(trials.scores[trials.member])
-    nonmembers = np.sort(trials.scores[~trials.member])[::-1]
-    ranks = np.unique(np.geomspace(1, nonmembers.size, 100).astype(int)) - 1
-    # "At or above" just over a non-member's score leaves out that score and its ties.
-    candidates = np.nextafter(nonmembers[ranks], np.inf)
-    hits = members.size - np.searchsorted(members, candidates)
-    false = np.searchsorted(-nonmembers, -candidates, side="right")
-    low = betaincinv(np.maximum(hits, 1e-9), members.size - hits + 1, ALPHA / 4)
-    high = betainccinv(false + 1, nonmembers.size - false, ALPHA / 4)
-    return float(candidates[np.argmax((low - delta) / high)])
