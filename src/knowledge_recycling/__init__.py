@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         shadows,
         stage,
         student,
+        upload,
         verify,
     )
     from knowledge_recycling.auditing import audit_scores
@@ -55,6 +56,7 @@ __all__ = [
     "shadows",
     "stage",
     "student",
+    "upload",
     "verify",
 ]
 

@@ -490,6 +490,29 @@ def release(
 
 
 @_foreseen()
+def upload(bundle: str | os.PathLike[str], name: str, *, public: bool = False) -> str:
+    """Uploads a bundle to the Hugging Face hub, in one commit.
+
+    Args:
+        bundle: written by `release`; it is verified first.
+        name: OWNER/NAME, or NAME for one of the token's owner; what an earlier bundle left there
+            is replaced.
+        public: whether everybody may see it.
+
+    Returns:
+        The URL of the repository.
+
+    Raises:
+        KRError: the bundle has changed or its gate is shut without an override; the package
+            huggingface_hub, a token or the network is missing; something else is there.
+    """
+    from knowledge_recycling.bundle import hub
+
+    _check_text("name", name)
+    return hub.repository(name, public).upload(_path(bundle, "bundle"))
+
+
+@_foreseen()
 def load(model: AnyRun, engine: Literal["onnx", "torch"] | None = None) -> Predictor:
     """The Student of a bundle or of a run, ready for `predict`.
 
