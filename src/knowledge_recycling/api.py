@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from knowledge_recycling.auditing.limits import Limits
     from knowledge_recycling.bundle.predictor import Predictor
     from knowledge_recycling.privacy.ledger import Entry
+    from knowledge_recycling.reporting.comparison import Comparison
     from knowledge_recycling.results import AuditResult
 
 ARRAYS = ("images", "labels", "groups")
@@ -395,6 +396,37 @@ def verify(run: AnyRun) -> int:
         if (_path(run, "run") / contents.SUMS).exists():
             return contents.verify(_path(run, "run"))
     return verification.verify(open_run(run))
+
+
+@_foreseen()
+def compare(*runs: AnyRun, out: str | os.PathLike[str] | None = None) -> Comparison:
+    """Puts runs side by side: utility, leaks, guarantees, cost, and the settings that differ.
+
+    Runs that differ only in their seed are one column: mean and interval over the seeds.
+
+    Args:
+        runs: two or more; every file is compared with its SHA-256 first.
+        out: page to write, such as `comparison.html`; None: none.
+
+    Raises:
+        KRError: fewer than two runs, one is given twice, or a file is not what the run wrote.
+    """
+    from knowledge_recycling.reporting import comparison
+    from knowledge_recycling.storage import verification
+    from knowledge_recycling.storage.files import write_bytes
+
+    opened = [open_run(run) for run in runs]
+    places = [run.path.resolve() for run in opened]
+    if len(opened) < 2:
+        raise KRError("runs: give two or more to compare")
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise KRError(f"{twice[0]}: is given twice")
+    for run in opened:
+        verification.verify(run, shadows=False)
+    found = comparison.compare(places)
+    if out is not None:
+        write_bytes(_path(out, "out"), found.html())
+    return found
 
 
 @_foreseen()

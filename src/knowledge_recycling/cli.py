@@ -347,6 +347,31 @@ def predict(
         typer.echo(json.dumps(rows, indent=1) if as_json else tables.csv_text(rows), nl=as_json)
 
 
+@app.command(short_help="Puts runs side by side.")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run directories.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write this HTML page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Utility, leaks, guarantees, cost and settings that differ; means over seeds."""
+    found = kr.compare(*runs, out=out)
+    if as_json:
+        typer.echo(json.dumps(found.tree(), indent=1))
+        return
+    table = _table("", *map(printable, found.columns))
+    for section in found.sections:
+        table.add_section()
+        table.add_row(section.title, style="bold")
+        for row in section.rows:
+            cells = (f"{e.text} ({e.note})" if e.note else e.text for e in row.entries)
+            table.add_row(printable(row.name), *map(printable, cells))
+    _console().print(table)
+    for note in found.notes:
+        typer.echo(note)
+    if out:
+        typer.echo(f"Page: {printable(out)}")
+
+
 @app.command(short_help="Says what private runs have spent on DATA.")
 def budget(
     data: Annotated[str, typer.Argument(metavar="DATA", help="As given to `kr run`.")],
