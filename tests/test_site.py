@@ -74,8 +74,13 @@ def test_shell_blocks_parse() -> None:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Every `kr ...` of a shell block, comments and pipes left out."""
-    for code in blocks(page, "", "sh"):
+    """Every `kr ...` of a shell block or after a prompt, comments and pipes left out."""
+    prompts = [
+        line
+        for code in blocks(page, "text")
+        for line in re.findall(r"^\$ kr .*", code, re.MULTILINE)
+    ]
+    for code in (*blocks(page, "", "sh"), *prompts):
         for line in code.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
             if words[:1] == ["kr"]:

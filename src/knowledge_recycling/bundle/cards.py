@@ -108,4 +108,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["md"] = escape_markdown
+    made.filters["sentence"] = lambda text: f"{str(text).rstrip('.')}."
     return made
