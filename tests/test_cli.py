@@ -177,6 +177,7 @@ def test_every_stage_has_its_command_and_its_help(
         "gate",
         "release",
         "budget",
+        "compare",
         "predict",
         "verify",
         "doctor",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Run,
         audit,
         budget,
+        compare,
         configuration,
         gate,
         load,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         shadows,
         stage,
         student,
+        upload,
         verify,
     )
     from knowledge_recycling.auditing import audit_scores
@@ -43,6 +45,7 @@ __all__ = [
     "audit",
     "audit_scores",
     "budget",
+    "compare",
     "configuration",
     "doctor",
     "gate",
@@ -55,6 +58,7 @@ __all__ = [
     "shadows",
     "stage",
     "student",
+    "upload",
     "verify",
 ]
 

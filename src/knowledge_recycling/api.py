@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from knowledge_recycling.auditing.limits import Limits
     from knowledge_recycling.bundle.predictor import Predictor
     from knowledge_recycling.privacy.ledger import Entry
+    from knowledge_recycling.reporting.comparison import Comparison
     from knowledge_recycling.results import AuditResult
 
 ARRAYS = ("images", "labels", "groups")
@@ -409,6 +410,37 @@ def verify(run: AnyRun) -> int:
 
 
 @_foreseen()
+def compare(*runs: AnyRun, out: str | os.PathLike[str] | None = None) -> Comparison:
+    """Puts runs side by side: utility, leaks, guarantees, cost, and the settings that differ.
+
+    Runs that differ only in their seed are one column: mean and interval over the seeds.
+
+    Args:
+        runs: two or more; every file is compared with its SHA-256 first.
+        out: page to write, such as `comparison.html`; None: none.
+
+    Raises:
+        KRError: fewer than two runs, one is given twice, or a file is not what the run wrote.
+    """
+    from knowledge_recycling.reporting import comparison
+    from knowledge_recycling.storage import verification
+    from knowledge_recycling.storage.files import write_bytes
+
+    opened = [open_run(run) for run in runs]
+    places = [run.path.resolve() for run in opened]
+    if len(opened) < 2:
+        raise KRError("runs: give two or more to compare")
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise KRError(f"{twice[0]}: is given twice")
+    for run in opened:
+        verification.verify(run, shadows=False)
+    found = comparison.compare(places)
+    if out is not None:
+        write_bytes(_path(out, "out"), found.html())
+    return found
+
+
+@_foreseen()
 def gate(
     run: AnyRun,
     *,
@@ -498,6 +530,29 @@ def release(
         form=Form.load(None if form is None else _path(form, "form")),
     )
     return decided
+
+
+@_foreseen()
+def upload(bundle: str | os.PathLike[str], name: str, *, public: bool = False) -> str:
+    """Uploads a bundle to the Hugging Face hub, in one commit.
+
+    Args:
+        bundle: written by `release`; it is verified first.
+        name: OWNER/NAME, or NAME for one of the token's owner; what an earlier bundle left there
+            is replaced.
+        public: whether everybody may see it.
+
+    Returns:
+        The URL of the repository.
+
+    Raises:
+        KRError: the bundle has changed or its gate is shut without an override; the package
+            huggingface_hub, a token or the network is missing; something else is there.
+    """
+    from knowledge_recycling.bundle import hub
+
+    _check_text("name", name)
+    return hub.repository(name, public).upload(_path(bundle, "bundle"))
 
 
 @_foreseen()

@@ -279,7 +279,9 @@ def gate(run: Existing, limits: LimitsFile = None, as_json: AsJson = False) -> N
 
 @app.command(short_help="Writes a bundle to give away, if the gate is open.")
 def release(
-    run: Annotated[Path | None, typer.Argument(help="Run directory.")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run directory; or a bundle, to upload only.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="New folder.")] = None,
     synthetic: Annotated[int, typer.Option(min=0, help="Synthetic images; 0: none.")] = 0,
     labels: Annotated[str, typer.Option(help="soft, hard or rounded:DECIMALS.")] = "soft",
@@ -289,16 +291,30 @@ def release(
     ] = None,
     form: Annotated[Path | None, typer.Option(help="release.yaml, see --init.")] = None,
     init: Annotated[bool, typer.Option("--init", help="Write release.yaml and stop.")] = False,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Upload it to this Hugging Face repository, privately."),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Upload for everybody to see.")] = False,
     trust_code: TrustCode = False,
 ) -> None:
     """Writes Student, cards, report and, on request, a synthetic set."""
+    from knowledge_recycling.bundle import contents, hub
+
     if init:
         from knowledge_recycling.bundle import form as forms
 
         typer.echo(f"Fill in {printable(forms.start(form or Path('release.yaml')))}")
         return
+    if public and push_to_hub is None:
+        raise KRError("--public: is for an upload; give its NAME with --push-to-hub")
+    if push_to_hub and out is None and run is not None and contents.is_bundle(run):
+        typer.echo(f"Uploaded: {kr.upload(run, push_to_hub, public=public)}")
+        return
     if run is None or out is None:
         raise KRError("give a run directory, and the bundle's folder with -o")
+    # What is missing is told before the long part.
+    target = hub.repository(push_to_hub, public) if push_to_hub else None
     found = kr.release(
         run,
         out,
@@ -310,6 +326,8 @@ def release(
         trust_code=trust_code,
     )
     typer.echo(f"{found.sentence}\nBundle: {printable(out)}")
+    if target:
+        typer.echo(f"Uploaded: {target.upload(out)}")
 
 
 @app.command(short_help="Predicts the classes of new images.")
@@ -333,6 +351,31 @@ def predict(
         tables.write_parquet(parquet, rows)
     else:
         typer.echo(json.dumps(rows, indent=1) if as_json else tables.csv_text(rows), nl=as_json)
+
+
+@app.command(short_help="Puts runs side by side.")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run directories.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write this HTML page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Utility, leaks, guarantees, cost and settings that differ; means over seeds."""
+    found = kr.compare(*runs, out=out)
+    if as_json:
+        typer.echo(json.dumps(found.tree(), indent=1))
+        return
+    table = _table("", *map(printable, found.columns))
+    for section in found.sections:
+        table.add_section()
+        table.add_row(section.title, style="bold")
+        for row in section.rows:
+            cells = (f"{e.text} ({e.note})" if e.note else e.text for e in row.entries)
+            table.add_row(printable(row.name), *map(printable, cells))
+    _console().print(table)
+    for note in found.notes:
+        typer.echo(note)
+    if out:
+        typer.echo(f"Page: {printable(out)}")
 
 
 @app.command(short_help="Says what private runs have spent on DATA.")

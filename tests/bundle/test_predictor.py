@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,39 @@ def test_input_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(kr.KRError, match=words):
         kr.load(released.bundle).predict(images)
+
+
+def test_files_unlike_those_of_training_are_refused(released: Released, tmp_path: Path) -> None:
+    student = kr.load(released.bundle)
+    dark = tmp_path / "dark.png"
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 60).save(dark)
+    with pytest.raises(kr.KRError, match=r"dark\.png: has 16 bits and no value above 3780"):
+        student.read([dark])
+    full = tmp_path / "full.png"
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040).save(full)
+    names, pixels = student.read([full])
+    assert (names, pixels.max()) == ([str(full)], round(65520 / 257))
+    pages = tmp_path / "pages.tif"
+    first, *others = (Image.fromarray(image) for image in released.private[:3])
+    first.save(pages, save_all=True, append_images=others)
+    with pytest.raises(kr.KRError, match=r"pages\.tif: holds 3 pages"):
+        student.read([pages])
+    ranged = replace(student, limits=(0.0, 1000.0))
+    with pytest.raises(kr.KRError, match=r"full\.png: holds values outside the range of training"):
+        ranged.read([full])
+
+
+def test_both_engines_print_the_same_classes(
+    released: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "new.npz", images=released.private[:9])
+    for engine in ("onnx", "torch"):
+        written = tmp_path / f"{engine}.parquet"
+        asked = ("predict", released.bundle, tmp_path / "new.npz", "--parquet", written)
+        assert command(monkeypatch, *asked, "--engine", engine) == 0
+    onnx, torch = (pq.read_table(tmp_path / f"{e}.parquet").to_pydict() for e in ("onnx", "torch"))
+    assert onnx["class"] == torch["class"]
+    assert np.allclose(onnx["p_benign"], torch["p_benign"], atol=1e-4)
 
 
 def test_the_command_line_releases_and_exits_as_the_gate_does(

@@ -43,7 +43,7 @@ def is_bundle(folder: Path) -> bool:
 
 def seal(folder: Path) -> None:
     """Writes SHA256SUMS, last of all, in the format of `sha256sum`."""
-    lines = [f"{file_digest(folder / name)}  {name}\n" for name in _files(folder)]
+    lines = [f"{file_digest(folder / name)}  {name}\n" for name in files(folder)]
     write_bytes(folder / SUMS, "".join(lines).encode())
 
 
@@ -57,7 +57,7 @@ def verify(folder: Path) -> int:
         KRError: names everything that is wrong.
     """
     sums = _sums(folder)
-    there = set(_files(folder))
+    there = set(files(folder))
     wrong = [f"{name}: is missing" for name in sorted(set(sums) - there)]
     wrong += [f"{name}: was added" for name in sorted(there - set(sums))]
     wrong += [
@@ -118,7 +118,12 @@ def _sums(folder: Path) -> dict[str, str]:
     return found
 
 
-def _files(folder: Path) -> list[str]:
+def files(folder: Path) -> list[str]:
+    """Paths of all files but SHA256SUMS, relative to the bundle.
+
+    Raises:
+        KRError: there is a link among them.
+    """
     found = []
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
