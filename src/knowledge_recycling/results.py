@@ -69,6 +69,8 @@ class Result(Record):
     """What the stage was made from -> its hash."""
     seconds: float = 0.0
     """Of the process that finished the stage."""
+    finished: str = ""
+    """When, as ISO 8601 in UTC; empty where it was not recorded."""
     peak_memory_bytes: int = 0
     """Largest resident memory of that process; 0 where unknown."""
     resumed: bool = False

@@ -24,7 +24,8 @@ from knowledge_recycling.reporting.document import (
 )
 from knowledge_recycling.reporting.fidelity import fidelity
 from knowledge_recycling.reporting.formats import count, decimal, difference, finite, percent
-from knowledge_recycling.reporting.front import LEAST_OF_A_CLASS, forgotten
+from knowledge_recycling.reporting.glossary import glossary
+from knowledge_recycling.reporting.measures import LEAST_OF_A_CLASS, forgotten, result_table
 from knowledge_recycling.reporting.privacy import privacy
 from knowledge_recycling.reporting.provenance import making
 from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
@@ -39,6 +40,7 @@ from knowledge_recycling.results import (
 from knowledge_recycling.synthesis.parameters import Parameters
 
 STRIP_IMAGES = 10
+DIAGNOSTIC = "Diagnostic AUC"
 
 
 def images(run: RunResults, show_real: bool) -> Chapter:
@@ -169,7 +171,15 @@ def snapshots(run: RunResults, show_real: bool) -> Chapter:
         "on real validation images (CAS) decides. All get a short screen; the best meet the last, "
         "the default, in a longer look, and replace it if they lead by more than a standard error."
     )
-    head = ("Snapshot", "Screen accuracy", "AUC", "Loss", "Longer look", "AUC", "Loss")
+    head = (
+        "Snapshot",
+        "Screen accuracy",
+        DIAGNOSTIC,
+        "Loss",
+        "Longer look",
+        DIAGNOSTIC,
+        "Loss",
+    )
     rows = [
         [
             _trial_name(row.snapshot, row.snapshot == chosen),
@@ -256,7 +266,7 @@ def _tuning_tables(result: TuningResult, default: int | None, chosen: int | None
     def trial(entry: Trial) -> list[Cell]:
         return [*row(entry), *cells(*_values(entry.parameters), entry.state)]
 
-    head = ("Trial", "Accuracy", "AUC", "Loss")
+    head = ("Trial", "Accuracy", DIAGNOSTIC, "Loss")
     setting = ("Latent std", "Prior", "Temperature", "Filter", "State")
     finalists = [row(entry) for entry in result.finalists]
     trials = [trial(entry) for entry in result.table]
@@ -279,7 +289,19 @@ def classes(run: RunResults, show_real: bool) -> Chapter:
     words = "Confusion in percent of each true class; a row adds up to 100."
     smallest = min(map(sum, result.teacher.confusion))
     few = [Text(FEW)] if smallest < LEAST_OF_A_CLASS else []
-    blocks: list[Block] = [Table(caption, head, rows), *few, Text(words), Gallery(pictures)]
+    agreement = (
+        f"Student and Teacher give the same answer on {percent(result.agreement)} of the "
+        f"{count(result.images)} test images. One run: the intervals cover the choice of test "
+        "images, not of the seed."
+    )
+    blocks: list[Block] = [
+        result_table(result),
+        Text(agreement),
+        Table(caption, head, rows),
+        *few,
+        Text(words),
+        Gallery(pictures),
+    ]
     return Chapter("classes", "Class by class", blocks)
 
 
@@ -338,13 +360,14 @@ def _not_run(anchor: str, title: str, stage: str) -> Chapter:
 
 
 CHAPTERS: tuple[Callable[[RunResults, bool], Chapter], ...] = (
+    privacy,
+    classes,
     images,
+    calibration,
     learning,
     snapshots,
     tuning,
-    classes,
-    calibration,
-    privacy,
     making,
+    glossary,
 )
 """The report in order. A chapter takes the results and whether real images may be shown."""
