@@ -197,6 +197,7 @@ def test_reporting_reads_results_only() -> None:
     """Beside itself it imports the types of what it shows, the gate, and the log's reader."""
     types = ("results", "config", "auditing.figures", "statistics.estimate", "synthesis.parameters")
     types += ("auditing.gate", "auditing.limits", "auditing.answer", "bundle.form")
+    types += ("statistics.binomial",)
     allowed = ("reporting", "errors", "storage.metrics_log", *types)
     for path in modules("reporting"):
         for name in imports(path):

@@ -252,6 +252,9 @@ class Classification(Validation):
     confusion: tuple[tuple[int, ...], ...]
     """Images by true class (rows) and predicted class."""
     calibration: Calibration
+    """In bins of equal width, which the calibration error is made from."""
+    reliability: Calibration | None = None
+    """In bins of about equally many images; None in results made before it existed."""
 
 
 class Utility(Classification):

@@ -76,14 +76,26 @@ def escape_markdown(value: Any) -> Any:
     return Markup(MARKDOWN_SPECIAL.sub(r"\\\1", text))
 
 
+def css_string(text: str) -> Markup:
+    r"""A text for between the double quotes of a style sheet: what is not plain becomes an escape.
+
+    Example:
+        >>> print(css_string('a "b"</style>') + ".")
+        a \22 b\22 \3c \2f style\3e .
+    """
+    return Markup("".join(c if c.isalnum() or c in " .,-_" else f"\\{ord(c):x} " for c in text))
+
+
 def _html() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("knowledge_recycling", "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["css_string"] = css_string
+    return made
 
 
 def _markdown() -> Environment:

@@ -30,6 +30,7 @@ from knowledge_recycling.reporting.privacy import privacy
 from knowledge_recycling.reporting.provenance import making
 from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
 from knowledge_recycling.results import (
+    Calibration,
     EvaluationResult,
     Finalist,
     Look,
@@ -133,7 +134,8 @@ def _teacher_curves(run: RunResults) -> Picture | None:
     png = figures.curves(rows, panels, figures.TEACHER)
     last = f"{percent(result.validation.accuracy)} on validation " if result.validation else ""
     caption = f"{last}after {count(result.steps)} steps."
-    return Picture("learning_teacher", png, f"Teacher's curves. {caption}", "Teacher", caption)
+    alt = f"Teacher's curves: {figures.curve_words(rows, panels)}."
+    return Picture("learning_teacher", png, alt, "Teacher", caption)
 
 
 def _generator_curves(run: RunResults) -> Picture | None:
@@ -145,7 +147,7 @@ def _generator_curves(run: RunResults) -> Picture | None:
     chosen = run.selection.snapshot if run.selection else None
     png = figures.curves(rows, panels, "#3a8a6f", chosen)
     caption = f"Method: {result.method}. {len(result.snapshots)} snapshots kept."
-    alt = f"Generator's curves ({', '.join(panels.values())}). {caption}"
+    alt = f"Generator's curves: {figures.curve_words(rows, panels)}."
     return Picture("learning_generator", png, alt, "Generator", caption)
 
 
@@ -153,9 +155,11 @@ def _student_curves(run: RunResults) -> Picture | None:
     result, rows = run.distillation, run.metrics("distillation")
     if not result or not rows:
         return None
-    png = figures.curves(rows, {"loss": "distillation loss"}, figures.STUDENT)
+    panels = {"loss": "distillation loss"}
+    png = figures.curves(rows, panels, figures.STUDENT)
     caption = f"{count(result.synthetic_images)} synthetic images seen, no real one."
-    return Picture("learning_student", png, f"Student's curve. {caption}", "Student", caption)
+    alt = f"Student's curve: {figures.curve_words(rows, panels)}."
+    return Picture("learning_student", png, alt, "Student", caption)
 
 
 def snapshots(run: RunResults, show_real: bool) -> Chapter:
@@ -188,7 +192,7 @@ def snapshots(run: RunResults, show_real: bool) -> Chapter:
         ]
         for row in table
     ]
-    alt = f"Validation CAS of {len(table)} snapshots; the one of step {chosen} is chosen."
+    alt = f"Validation CAS of {len(table)} snapshots, tabled below; step {chosen} is chosen."
     plot = Picture("snapshots", figures.snapshots(table, chosen), alt)
     blocks: list[Block] = [
         Text(intro),
@@ -237,7 +241,7 @@ def tuning(run: RunResults, show_real: bool) -> Chapter:
         Picture(
             f"tuning_{field}",
             figures.tuning(table, field, label, default, chosen),
-            f"Validation CAS of {len(table)} trials over the {label}.",
+            f"Validation CAS of {len(table)} trials over the {label}, tabled below.",
         )
         for field, label in PARAMETERS.items()
     ]
@@ -338,21 +342,31 @@ def _confusion(found: Utility, names: Sequence[str], who: str) -> Picture:
 
 
 def calibration(run: RunResults, show_real: bool) -> Chapter:
-    """Reliability diagrams of Teacher and Student."""
+    """Reliability diagrams of Teacher and Student, and their figures."""
     result = run.evaluation
     if not result:
         return _not_run("calibration", "Calibration", "Evaluation")
     intro = (
         "Where the curve lies on the dashed line, confidence means what it says; below it, the "
-        "classifier is surer than it is right. Hollow: fewer than ten images, which say little."
+        "classifier is surer than it is right. Each point stands for about equally many test "
+        "images; its line is a 95% interval. Hollow: fewer than ten images, which say little."
     )
-    pictures = []
+    pictures, tables = [], []
     for who, found in _both(result):
         caption = f"Expected calibration error {decimal(found.ece)}."
-        png = figures.reliability(found.calibration, who)
-        alt = f"Reliability diagram of the {who.title()}. {caption}"
+        curve = found.reliability or found.calibration
+        png = figures.reliability(curve, who)
+        alt = f"Reliability diagram of the {who.title()}. {caption} Its figures are tabled below."
         pictures.append(Picture(f"calibration_{who}", png, alt, who.title(), caption))
-    return Chapter("calibration", "Calibration", [Text(intro), Gallery(pictures)])
+        tables.append(_bins(curve, who))
+    return Chapter("calibration", "Calibration", [Text(intro), Gallery(pictures), *tables])
+
+
+def _bins(curve: Calibration, who: str) -> Table:
+    bins = zip(curve.confidence, curve.accuracy, curve.count, strict=True)
+    rows = [cells(percent(c), percent(a), count(n)) for c, a, n in bins if n]
+    head = ("Mean confidence", "Right", "Images")
+    return Table(f"Reliability of the {who.title()}, bin by bin.", head, rows, folded=True)
 
 
 def _not_run(anchor: str, title: str, stage: str) -> Chapter:

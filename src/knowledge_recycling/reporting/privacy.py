@@ -101,7 +101,8 @@ def _roc(run: RunResults, audit: AuditResult) -> list[Block]:
         if names:
             key = f"{target}.{{}}.{{}}".format
             lines = {n: (curves[key(n, "fpr")], curves[key(n, "tpr")]) for n in names}
-            alt = f"ROC of {len(names)} attacks on the {target.title()}, both axes logarithmic."
+            words = figures.roc_words({n.replace("_", " "): line for n, line in lines.items()})
+            alt = f"ROC of {len(names)} attacks on the {target.title()}; {words}."
             png = figures.roc(lines, floor)
             pictures.append(Picture(f"roc_{target}", png, alt, target.title()))
     return [Gallery(pictures)] if pictures else []

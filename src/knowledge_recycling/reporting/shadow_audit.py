@@ -276,7 +276,7 @@ def _roc(run: RunResults, about: ShadowAudit) -> list[Block]:
     ):
         lines = {CHANNELS[c]: of(c, "fpr", "tpr") for c in channels}
         bands = {CHANNELS[c]: of(c, "band_fpr", "band_low", "band_high") for c in channels}
-        alt = f"ROC of the primary attack, both axes logarithmic: {', '.join(lines)}."
+        alt = f"ROC of the primary attack; {figures.roc_words(lines)}."
         caption = "Primary attack; shaded: 95% intervals."
         png = figures.roc(lines, floor, bands)
         pictures.append(Picture(name, png, alt, words, caption))
