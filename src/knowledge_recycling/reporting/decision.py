@@ -107,7 +107,7 @@ def _suspected(run: RunResults, about: ShadowAudit) -> list[Block]:
 
 def _accused(rate: Estimate, who: str) -> str:
     """Bayes in whole numbers: 1,000 suspected, 100 of whom were trained on."""
-    right, most = round(100 * rate.value), math.ceil(100 * rate.high)
+    right, most = round(100 * rate.value), round(100 * rate.high)
     return (
         f"Somebody suspects 1,000 {who}, 100 of which were trained on. The attack, set so as to "
         f"accuse wrongly 1 in 100 outsiders, accuses 9 of the 900 outsiders wrongly and {right} of "

@@ -108,7 +108,7 @@ def in_words(check: Check) -> str:
     if check.found is None:
         return f"{whom(check)}: not measured. Limit {limit}."
     if check.what == "copies":
-        text = f"{in_100(check.found)} more training images than unseen ones have one; chance 0"
+        text = f"{in_100(check.found)} more of the training images than of unseen ones; chance 0"
     elif check.what.endswith("AUC"):
         text = pairs(check.found)
     else:
