@@ -68,7 +68,7 @@ def artefacts(run: Path) -> dict[str, Any]:
     found = {}
     for stage in pipeline.NAMES[:-1]:
         result = json.loads((run / stage / "result.json").read_text())
-        for name in ("seconds", "peak_memory_bytes", "resumed", "inputs"):
+        for name in ("seconds", "finished", "peak_memory_bytes", "resumed", "inputs"):
             result.pop(name)
         found[stage] = result
     return found

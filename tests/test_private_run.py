@@ -77,7 +77,7 @@ def test_from_end_to_end(tmp_path: Path, arrays: Arrays) -> None:
         assert skipped is not None
         assert "validation images are private too" in skipped
     page = (run.path / "report" / "report.md").read_text()
-    assert "Formal guarantee: (3, 1e-05)-differential privacy for every image" in page
+    assert "FORMAL GUARANTEE (epsilon 3, delta 1e-05, per image)" in page
     assert "factor of at most 20.1" in page
     assert "a curve of a private run would tell more" in page
     spent = kr.budget(tmp_path / "a.npz")
@@ -254,8 +254,8 @@ def test_its_guarantee_opens_the_gate_and_its_images_are_not_chosen_by_private_o
 
 def test_an_ordinary_run_says_that_it_has_none(audited: kr.Run) -> None:
     page = (audited.path / "report" / "report.md").read_text()
-    assert "No formal guarantee" in page
-    assert "kr run DATA -o RUN --epsilon 3" in page
+    assert "FORMAL GUARANTEE (epsilon 3" not in page
+    assert "kr run DATA -o NEW --epsilon 3" in page
 
 
 def test_the_shares_make_up_the_whole() -> None:

@@ -451,7 +451,8 @@ def gate(
 
     Args:
         run: a run.
-        limits: a limits file, or what it says; None: the default limits, see docs/release.md.
+        limits: a limits file, or what it says; None: the run's own limits.yaml, or the default
+            limits, see docs/release.md.
         formal: a formal guarantee; None takes the run's own, where it has one.
 
     Returns:
@@ -461,12 +462,9 @@ def gate(
         KRError: there is no run, or the limits cannot be read.
     """
     from knowledge_recycling.auditing.gate import Formal, decide
-    from knowledge_recycling.auditing.limits import Limits
 
-    asked = limits
-    if not isinstance(asked, Limits):
-        asked = Limits.load(None if asked is None else _path(asked, "limits"))
     run_dir = open_run(run)
+    asked = _limits(limits, run_dir)
     known = run_dir.has_split() and run_dir.split().has_groups
     own = run_dir.result("teacher").guarantee if "teacher" in run_dir.done else None
     if formal is None and own is not None:
@@ -475,6 +473,14 @@ def gate(
     found = run_dir.result("audit") if done else None
     targets, shadows = (found.targets, found.shadows) if found else ({}, None)
     return decide(asked, targets, shadows, formal=formal, patients_known=known)
+
+
+def _limits(given: str | os.PathLike[str] | Limits | None, run: RunDir) -> Limits:
+    from knowledge_recycling.auditing.limits import Limits
+
+    if isinstance(given, Limits):
+        return given
+    return Limits.of_folder(run.path) if given is None else Limits.load(_path(given, "limits"))
 
 
 @_foreseen()
@@ -510,15 +516,12 @@ def release(
         KRError: the gate is shut, or the bundle cannot be written.
     """
     from knowledge_recycling import releasing
-    from knowledge_recycling.auditing.limits import Limits
     from knowledge_recycling.bundle.form import Form
 
-    asked = limits
-    if not isinstance(asked, Limits):
-        asked = Limits.load(None if asked is None else _path(asked, "limits"))
+    run_dir = open_run(run, trust_code=trust_code)
+    asked = _limits(limits, run_dir)
     needed = releasing.channels(_whole("synthetic", synthetic, 0), labels)
     both = tuple(dict.fromkeys((*asked.channels, *needed)))
-    run_dir = open_run(run, trust_code=trust_code)
     decided = gate(run_dir, limits=asked.model_copy(update={"channels": both}), formal=formal)
     releasing.release(
         run_dir,

@@ -412,10 +412,10 @@ def verify(run: Existing) -> None:
 
 @app.command(short_help="Prints the JSON Schema of result files.")
 def schema() -> None:
-    """Prints the JSON Schema of split.json and of every result.json, by file."""
-    from knowledge_recycling import results
+    """Prints the JSON Schema of split.json, of every result.json and of report.json, by file."""
+    from knowledge_recycling import reporting, results
 
-    typer.echo(json.dumps(results.schema(), indent=1))
+    typer.echo(json.dumps(results.schema() | reporting.schema(), indent=1))
 
 
 @app.command(short_help="Says what this machine offers and what it lacks.")

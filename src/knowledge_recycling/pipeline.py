@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -210,6 +211,7 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
         stage.name,
         result,
         seconds=round(seconds, 3),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
         peak_memory_bytes=peak_memory_bytes(),
         resumed=resumed,
         **Runtime.of(config).describe(),

@@ -69,6 +69,8 @@ class Result(Record):
     """What the stage was made from -> its hash."""
     seconds: float = 0.0
     """Of the process that finished the stage."""
+    finished: str = ""
+    """When, as ISO 8601 in UTC; empty where it was not recorded."""
     peak_memory_bytes: int = 0
     """Largest resident memory of that process; 0 where unknown."""
     resumed: bool = False
@@ -250,6 +252,9 @@ class Classification(Validation):
     confusion: tuple[tuple[int, ...], ...]
     """Images by true class (rows) and predicted class."""
     calibration: Calibration
+    """In bins of equal width, which the calibration error is made from."""
+    reliability: Calibration | None = None
+    """In bins of about equally many images; None in results made before it existed."""
 
 
 class Utility(Classification):

@@ -40,12 +40,13 @@ class FakeShadows:
     powered: bool = True
     patients: int | None = None
     excess: float = 0.005
+    least: float = -0.01
     canary: Estimate | None = AT_CHANCE
     primary: str = "shrunken_t"
 
     @property
     def copies(self) -> Copies:
-        one = Estimate(0.0, -0.01, self.excess)
+        one = Estimate(0.0, self.least, self.excess)
         return Copies(one, one, one)
 
     @property
@@ -82,10 +83,13 @@ def test_the_upper_bound_counts_and_not_the_lower() -> None:
     wide = decide(LIMITS, targets(figures(high=0.7)), FakeShadows())
     shut(
         wide,
-        "outside",
-        3,
-        "Not shown to lie within the limits: student, records, attack AUC: 0.490",
+        "too weak",
+        4,
+        "Audit too weak: no leak found, but not shown to lie within the limits: student, records, "
+        "attack AUC: 0.490 to 0.700",
     )
+    half = decide(LIMITS, targets(figures(low=0.51, high=0.7)), FakeShadows())
+    shut(half, "outside", 3, "Leak found, not shown to lie within the limits: student, records")
     leak = decide(LIMITS, targets(figures(low=0.6, high=0.7)), FakeShadows())
     shut(leak, "outside", 3, "Leak found, outside the limits: student, records, attack AUC")
 
@@ -93,7 +97,7 @@ def test_the_upper_bound_counts_and_not_the_lower() -> None:
 @pytest.mark.parametrize(
     ("shadows", "words"),
     [
-        (FakeShadows(excess=0.02), "synthetic, copies"),
+        (FakeShadows(excess=0.02, least=0.005), "synthetic, copies"),
         (FakeShadows(canary=Estimate(0.91, 0.8, 0.97)), "canaries of the kind outlier"),
     ],
 )
@@ -105,7 +109,7 @@ def test_patients_are_judged_where_they_are_known() -> None:
     known = FakeShadows(patients=40)
     shut(decide(LIMITS, targets(), known), "too weak", 4, "not measured (student, patients, TPR")
     bad = decide(LIMITS, targets(groups=figures(rate=0.2)), known)
-    shut(bad, "outside", 3, "student, patients, TPR at 1% FPR: 0.005 to 0.200, limit 0.050")
+    shut(bad, "too weak", 4, "student, patients, TPR at 1% FPR: 0.005 to 0.200, limit 0.050")
     assert decide(LIMITS, targets(groups=figures()), known).status == "within"
 
 
@@ -152,7 +156,9 @@ def test_every_attack_of_a_file_of_scores_counts() -> None:
     fine, bad = figures(), figures(high=0.8)
     assert decide_scores(LIMITS, Audit({"threshold": fine})).exit_code == 0
     gate = decide_scores(LIMITS, Audit({"threshold": fine, "lira": bad}))
-    shut(gate, "outside", 3, "lira, records, attack AUC: 0.490 to 0.800")
+    shut(gate, "too weak", 4, "lira, records, attack AUC: 0.490 to 0.800")
+    bad = figures(low=0.52, high=0.8)
+    shut(decide_scores(LIMITS, Audit({"lira": bad})), "outside", 3, "lira, records, attack AUC")
     with pytest.raises(KRError, match="ask for nothing of records"):
         decide_scores(Limits(copies=0.1), Audit({"threshold": fine}))
 

@@ -48,3 +48,21 @@ def test_calibration_error_equals_a_naive_loop() -> None:
             naive += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
     assert metrics.classification(P, Y, bins=10).ece == pytest.approx(naive)
     assert sum(metrics.calibration_curve(P, Y, 10).count) == 300
+
+
+def test_reliability_bins_hold_about_equally_many_images() -> None:
+    found = metrics.reliability_curve(P, Y)
+    assert sum(found.count) == len(Y)
+    assert len(found.count) == 10
+    assert max(found.count) - min(found.count) <= 1
+    confidence, correct = P.max(1), P.argmax(1) == Y
+    order = np.argsort(confidence)
+    first = order[: found.count[0]]
+    assert found.confidence[0] == pytest.approx(confidence[first].mean())
+    assert found.accuracy[0] == pytest.approx(correct[first].mean())
+
+
+def test_equal_confidences_share_a_bin_and_few_images_make_one() -> None:
+    same = metrics.reliability_curve(np.tile([0.9, 0.1], (100, 1)), np.zeros(100, int))
+    assert same.count == (100,)
+    assert metrics.reliability_curve(P[:30], Y[:30]).count == (30,)

@@ -90,7 +90,8 @@ def make_run(
     common = {
         "seconds": 12.5,
         "peak_memory_bytes": 2**30,
-        "versions": {"knowledge_recycling": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
+        "finished": "2026-11-20T09:30:00+00:00",
+        "versions": {"knowledge-recycling": "0.1.0", "python": "3.11.7", "torch": "2.13.0"},
         "machine": "made-up machine, 2 cores",
         "device": "cpu",
         "precision": "fp32",

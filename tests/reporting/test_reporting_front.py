@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from knowledge_recycling import reporting
-from knowledge_recycling.auditing.figures import Estimate
 from knowledge_recycling.reporting.chapters import classes
 from knowledge_recycling.reporting.document import Table
-from knowledge_recycling.reporting.front import forgotten, front, gap_strip, result_table, verdict
+from knowledge_recycling.reporting.front import Front, front, shows_private
+from knowledge_recycling.reporting.judgement import judge
+from knowledge_recycling.reporting.measures import forgotten, result_table
 from knowledge_recycling.reporting.reader import RunResults, withhold
 
 
@@ -17,29 +19,40 @@ def load(new_run: Any, **options: Any) -> RunResults:
     return RunResults.load(new_run(**options))
 
 
-def test_verdict_of_a_negative_gap(new_run: Any) -> None:
-    assert verdict(load(new_run, gap=-0.009)) == (
-        "The Student, which never saw a real image, reaches 88.1% on test; its Teacher 89.0%: "
-        "a gap of -0.9 points (95% interval -2.4 to +0.6)."
-    )
+def first(run: RunResults, show_real: bool = False) -> Front:
+    return front(run, judge(run), show_real)
 
 
-def test_verdict_of_a_positive_gap(new_run: Any) -> None:
-    words = verdict(load(new_run, gap=0.02))
-    assert "reaches 91.0% on test; its Teacher 89.0%: a gap of +2.0 points" in words
-    assert words.endswith("(95% interval +0.5 to +3.5).")
+def test_the_first_screen_says_what_it_is(new_run: Any) -> None:
+    assert dict(first(load(new_run)).identity) == {
+        "Date": "2026-11-20",
+        "Version": "0.1.0",
+        "Owner": "not stated",
+        "Contact": "not stated",
+        "Private images on this page": "none",
+    }
+    shown = dict(first(load(new_run), show_real=True).identity)
+    assert shown["Private images on this page"].startswith("YES")
 
 
-@pytest.mark.parametrize(
-    ("gap", "words"),
-    [
-        (-0.04, "The whole interval lies below zero: the Student is measurably worse."),
-        (-0.01, "The interval contains zero: this test set does not tell the two apart."),
-        (0.04, "The whole interval lies above zero: the Student is measurably better."),
-    ],
-)
-def test_reading_follows_the_interval(new_run: Any, gap: float, words: str) -> None:
-    assert front(load(new_run, gap=gap), False).reading.startswith(words)
+def test_release_yaml_of_the_run_is_read(new_run: Any) -> None:
+    run = new_run()
+    (run / "release.yaml").write_text("name: Owls\nowner: Zoo\ncontact: zoo@example.org\n")
+    page = first(RunResults.load(run))
+    assert page.title == "Owls"
+    assert dict(page.identity)["Owner"] == "Zoo"
+    assert dict(page.identity)["Contact"] == "zoo@example.org"
+
+
+def test_a_class_of_very_few_patients_that_is_shown_counts_as_private(new_run: Any) -> None:
+    run = load(new_run)
+    assert run.generator
+    assert run.config
+    tiny = replace(run, generator=run.generator.model_copy(update={"tiny_classes": ("dog",)}))
+    assert not shows_private(tiny, False)
+    kept = run.config.distillation.model_copy(update={"tiny_classes": "keep"})
+    config = run.config.model_copy(update={"distillation": kept})
+    assert shows_private(replace(tiny, config=config), False)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +72,7 @@ def test_a_forgotten_class(teacher: float | None, student: float, lost: bool) ->
 
 
 def test_forgotten_class_is_named_on_the_first_screen(new_run: Any) -> None:
-    boxes = front(load(new_run, student_recall=[0.9, 0.3, 0.85]), False).notices
+    boxes = first(load(new_run, student_recall=[0.9, 0.3, 0.85])).notices
     assert [box.title for box in boxes] == ["The Student forgets a class."]
     assert boxes[0].text.startswith("dog: recall 30.0%, the Teacher's 88.0%")
 
@@ -67,9 +80,9 @@ def test_forgotten_class_is_named_on_the_first_screen(new_run: Any) -> None:
 @pytest.mark.parametrize(("images", "few"), [(29, True), (30, False)])
 def test_recalls_of_few_images_say_so(new_run: Any, images: int, few: bool) -> None:
     run = load(new_run, smallest=images, student_recall=[0.3, 0.88, 0.85])
-    (box,) = front(run, False).notices
+    (box,) = first(run).notices
     assert (", on 29 images only" in box.text) == few
-    table, *others = classes(run, False).blocks
+    _, _, table, *others = classes(run, False).blocks
     assert isinstance(table, Table)
     assert [row[1].note for row in table.rows] == ["few" if few else "", "", ""]
     assert any("under 30 test images" in getattr(b, "text", "") for b in others) == few
@@ -81,7 +94,7 @@ def test_the_auc_of_a_test_split_of_one_class_is_not_defined(new_run: Any) -> No
     none = evaluation.teacher.model_copy(update={"auc": None})
     row = result_table(evaluation.model_copy(update={"teacher": none})).rows[1]
     assert [cell.text for cell in row] == [
-        "AUC, one class against the rest",
+        "Diagnostic AUC, one class against the rest",
         "not defined",
         "0.971",
         "n/a",
@@ -89,28 +102,20 @@ def test_the_auc_of_a_test_split_of_one_class_is_not_defined(new_run: Any) -> No
 
 
 def test_generator_warning_is_on_the_first_screen(new_run: Any) -> None:
-    boxes = front(load(new_run, warning="The images collapsed at step 5."), False).notices
+    boxes = first(load(new_run, warning="The images collapsed at step 5.")).notices
     assert [box.text for box in boxes] == ["The images collapsed at step 5."]
-    assert not front(load(new_run), False).notices
-
-
-def test_gap_strip_keeps_order_and_margins() -> None:
-    for low, value, high in ((-2.4, -0.9, 0.6), (1.0, 2.0, 3.0), (-9.0, -8.0, -7.0), (0, 0, 0)):
-        strip = gap_strip(Estimate(value, low, high))
-        assert 0 < strip.low <= strip.value <= strip.high < 100
-        assert (strip.zero < strip.low) == (low > 0)
-        assert (strip.zero > strip.high) == (high < 0)
+    assert not first(load(new_run)).notices
 
 
 def test_summary_rows(new_run: Any) -> None:
     rows = reporting.summary(new_run())
     assert [row[0].split(",")[0] for row in rows] == [
         "Accuracy",
-        "AUC",
+        "Diagnostic AUC",
         "Balanced accuracy",
         "Macro F1",
         "Calibration error (ECE)",
-        "Strongest attack's AUC",
+        "Attack AUC",
     ]
     assert rows[0][1:] == (
         "89.0% (86.9 to 91.1)",
@@ -139,3 +144,15 @@ def test_a_plain_data_name_is_not_taken_for_a_path() -> None:
 def test_relative_source_is_withheld_in_its_absolute_form() -> None:
     note = f"skipped {Path('scans').absolute()}/a.png"
     assert withhold([note], ["scans"]) == ["skipped (path withheld)"]
+
+
+def test_differences_are_those_of_the_figures_shown(new_run: Any) -> None:
+    """99.4 less 99.2 is not 0.3."""
+    evaluation = load(new_run).evaluation
+    assert evaluation
+    student = evaluation.student.model_copy(update={"accuracy": 0.99444})
+    teacher = evaluation.teacher.model_copy(update={"accuracy": 0.99165})
+    gap = replace(evaluation.cas_gap, value=0.279)
+    changed = {"student": student, "teacher": teacher, "cas_gap": gap}
+    row = result_table(evaluation.model_copy(update=changed)).rows[0]
+    assert [cell.text for cell in row[1:]] == ["99.2%", "99.4%", "+0.2 points"]

@@ -92,7 +92,7 @@ def test_each_channel_has_its_figures(run: RunResults, chapters: dict[str, Chapt
     assert (about.count, about.canary_count) == (COUNT, CANARIES)
     titles = ["Teacher (control)", "Student", "Synthetic images", "Images with soft labels"]
     primary = table(chapters["privacy"], "95% intervals over records and pipelines")
-    canaries = table(chapters["privacy"], "AUC by kind of canary")
+    canaries = table(chapters["privacy"], "Attack AUC by kind of canary")
     assert list(primary) == list(canaries) == titles
     for title, channel in zip(titles, about.canaries, strict=True):
         auc = run.audit.targets[channel].attacks[about.primary].auc

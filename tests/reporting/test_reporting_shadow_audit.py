@@ -9,55 +9,11 @@ import pytest
 from knowledge_recycling import reporting
 from knowledge_recycling.auditing.figures import Estimate
 from knowledge_recycling.reporting.build import build
-from knowledge_recycling.reporting.front import verdict
-from knowledge_recycling.reporting.reader import RunResults
 from knowledge_recycling.reporting.shadow_audit import reading
-
-WEAK = "Attack too weak to conclude"
 
 
 def page(run: Path) -> str:
     return build(run)["report.md"].decode()
-
-
-def first_line(text: str) -> str:
-    """The first line after the title."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    assert lines[0].startswith("# ")
-    return lines[1].strip("*")
-
-
-@pytest.mark.parametrize("shadows", ["weak", "telling"])
-def test_a_failed_control_is_the_reports_first_line(new_run: Any, shadows: str) -> None:
-    run = new_run(shadows=shadows)
-    assert first_line(page(run)).startswith(WEAK)
-    html = build(run)["report.html"].decode()
-    assert html.split('class="verdict">')[1].startswith(WEAK)
-    assert verdict(RunResults.load(run)).startswith(WEAK)
-    assert any("too weak to conclude" in row[0] for row in reporting.summary(run))
-
-
-def test_controls_that_hold_are_no_alarm(new_run: Any) -> None:
-    text = page(new_run(shadows="found"))
-    assert WEAK not in text.split("## Privacy")[0]
-    assert "Membership attack on the Student: AUC 0.535" in text.split("## Privacy")[0]
-    assert "above chance" in text.split("## Privacy")[0]
-
-
-def test_what_leaks_is_a_box_on_the_first_screen(new_run: Any) -> None:
-    title = "Membership in the training data leaks."
-    front = page(new_run(shadows="found")).split("## ")[0]
-    assert title in front
-    assert "Student: AUC 0.535 (0.515 to 0.555)" in front
-    assert "Student, planted worst cases: AUC 0.700" in front
-    assert "Synthetic images" not in front, "its interval contains chance"
-    for shadows in ("weak", "telling", ""):
-        assert title not in page(new_run(shadows=shadows))
-
-
-def test_no_shadows_is_said_on_the_first_screen(new_run: Any) -> None:
-    text = page(new_run())
-    assert "Shadow audit: not run." in text.split("## Privacy")[0]
 
 
 def test_the_words_for_each_control(new_run: Any) -> None:
@@ -93,6 +49,12 @@ def test_without_canaries_the_worst_case_is_said_to_be_open(new_run: Any) -> Non
     tree["shadows"]["canaries"] = None
     path.write_text(json.dumps(tree))
     assert "The worst case is not measured." in page(run)
+
+
+@pytest.mark.parametrize("shadows", ["weak", "telling"])
+def test_a_failed_control_is_told_in_the_terminal(new_run: Any, shadows: str) -> None:
+    rows = reporting.summary(new_run(shadows=shadows))
+    assert any("too weak to conclude" in row[0] for row in rows)
 
 
 @pytest.mark.parametrize("shadows", ["found", "weak", "telling", ""])

@@ -26,6 +26,8 @@ EXIT = {"within": 0, "outside": 3, "not audited": 4, "too weak": 4}
 STAND_IN = {name: "soft_labels" for name in ("hard_labels", "tempered_labels", "rounded_labels")}
 """Channels without a canary arm -> the channel that they are made from, judged in their place."""
 Status = Literal["within", "outside", "not audited", "too weak"]
+CHANCE = Limit(tpr_at_1_fpr=0.01, auc=0.5)
+"""What guessing reaches."""
 
 
 class Shadows(Protocol):
@@ -80,6 +82,10 @@ class Gate:
     sentence: str
     checks: tuple[Check, ...] = ()
     formal: Formal | None = None
+    found: tuple[Check, ...] = ()
+    """Figures whose lower bound lies above what guessing reaches, whatever the limits ask for."""
+    by_formal: bool = False
+    """Whether the formal guarantee decided, and not the audit."""
 
     @property
     def exit_code(self) -> int:
@@ -114,12 +120,14 @@ def decide(
         it, or where a powered audit has all upper bounds within limits.
     """
     checks = tuple(_checks(limits, targets, shadows, patients_known)) if shadows else ()
+    found = _found(limits, targets, shadows, patients_known) if shadows else ()
     if formal and limits.formal and _formal_within(limits.formal, formal, patients_known):
-        return _formal(formal, checks, _strongest_epsilon(limits, targets, shadows))
+        status, sentence = _formal(formal, _strongest_epsilon(limits, targets, shadows))
+        return Gate(status, sentence, checks, formal, found, by_formal=True)
     if not shadows:
         sentence = "Not audited: no shadows were run, and no formal guarantee lies within limits."
         return Gate("not audited", sentence, (), formal)
-    return Gate(*_of_audit(checks, shadows), checks, formal)
+    return Gate(*_of_audit(checks, found, shadows), checks, formal, found)
 
 
 def decide_scores(limits: Limits, audit: Audit) -> Gate:
@@ -134,31 +142,36 @@ def decide_scores(limits: Limits, audit: Audit) -> Gate:
     Raises:
         KRError: the limits ask for nothing that a file of scores can have.
     """
-    checks = tuple(
-        check
-        for who, limit, found in (
-            ("records", limits.records, audit.attacks),
-            ("patients", limits.patients, audit.groups or {}),
-        )
-        for name, figures in found.items()
-        for check in _compare(name, who, limit, figures)
-    )
+    checks = tuple(_of_scores(limits, audit))
     if not checks:
         raise KRError("the limits ask for nothing of records, which is all that scores can show")
-    return Gate(*_of_checks(checks), checks)
+    chance = Limits(records=CHANCE, patients=CHANCE)
+    found = tuple(check for check in _of_scores(chance, audit) if check.leaks)
+    return Gate(*_of_checks(checks, found), checks, found=found)
 
 
-def _of_audit(checks: tuple[Check, ...], shadows: Shadows) -> tuple[Status, str]:
+def _of_scores(limits: Limits, audit: Audit) -> Iterator[Check]:
+    for who, limit, attacks in (
+        ("records", limits.records, audit.attacks),
+        ("patients", limits.patients, audit.groups or {}),
+    ):
+        for name, figures in attacks.items():
+            yield from _compare(name, who, limit, figures)
+
+
+def _of_audit(
+    checks: tuple[Check, ...], found: tuple[Check, ...], shadows: Shadows
+) -> tuple[Status, str]:
     leaks = [check for check in checks if check.leaks]
     if not leaks and not shadows.powered:
         return "too weak", (
             "Audit too weak: it does not find the leak of the Teacher, or its control failed, so "
             "that its upper bounds mean nothing; run more shadows."
         )
-    return _of_checks(checks)
+    return _of_checks(checks, found)
 
 
-def _of_checks(checks: tuple[Check, ...]) -> tuple[Status, str]:
+def _of_checks(checks: tuple[Check, ...], found: tuple[Check, ...]) -> tuple[Status, str]:
     leaks = [check for check in checks if check.leaks]
     if leaks:
         return "outside", f"Leak found, outside the limits: {_words(leaks)}."
@@ -167,12 +180,24 @@ def _of_checks(checks: tuple[Check, ...]) -> tuple[Status, str]:
         names = "; ".join(f"{c.channel}, {c.what}" for c in missing) or "any limit"
         return "too weak", f"Audit too weak: the limits ask for what was not measured ({names})."
     wide = [check for check in checks if not check.within]
+    if wide and found:
+        return "outside", f"Leak found, not shown to lie within the limits: {_words(wide)}."
     if wide:
-        return "outside", (
-            f"Not shown to lie within the limits: {_words(wide)}. More shadows narrow the "
-            "intervals."
+        return "too weak", (
+            f"Audit too weak: no leak found, but not shown to lie within the limits: "
+            f"{_words(wide)}. More shadows narrow the intervals."
         )
     return "within", f"Within the limits: all {len(checks)} upper bounds that were asked for."
+
+
+def _found(
+    limits: Limits, targets: Mapping[str, Target], shadows: Shadows, patients_known: bool
+) -> tuple[Check, ...]:
+    """Every leak that was found in what is handed out, also where no limit asks for it."""
+    chance = Limits(
+        channels=limits.channels, records=CHANCE, patients=CHANCE, canaries=CHANCE, copies=0
+    )
+    return tuple(c for c in _checks(chance, targets, shadows, patients_known) if c.leaks)
 
 
 def _checks(
@@ -236,12 +261,14 @@ def _strongest_epsilon(
     return max(figures, default=0.0)
 
 
-def _formal(formal: Formal, checks: tuple[Check, ...], empirical: float) -> Gate:
+def _formal(formal: Formal, empirical: float) -> tuple[Status, str]:
     claim = f"epsilon {formal.epsilon:.3g}, delta {formal.delta:.3g}, per {formal.unit}"
     if empirical > formal.epsilon:
-        sentence = f"Guarantee contradicted: formal {claim}; the audit found {empirical:.3g}."
-        return Gate("outside", sentence, checks, formal)
-    return Gate("within", f"Formal guarantee within its limit: {claim}.", checks, formal)
+        return (
+            "outside",
+            f"Guarantee contradicted: formal {claim}; the audit found {empirical:.3g}.",
+        )
+    return "within", f"Formal guarantee within its limit: {claim}."
 
 
 def _words(checks: list[Check]) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from knowledge_recycling.errors import KRError
 
+NAME = "limits.yaml"
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -57,7 +58,7 @@ class Limits(BaseModel):
         Raises:
             KRError: the file cannot be read, or holds an unknown field or another kind of value.
         """
-        source = files(__package__).joinpath("limits.yaml") if path is None else path
+        source = files(__package__).joinpath(NAME) if path is None else path
         try:
             found = cls.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -70,6 +71,16 @@ class Limits(BaseModel):
         if not found.asked:
             raise KRError(f"{source}: asks for nothing; give records, canaries or formal, say")
         return found
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Limits:
+        """Reads the folder's `limits.yaml`, where there is one; else the default.
+
+        Raises:
+            KRError: as `load`.
+        """
+        path = folder / NAME
+        return cls.load(path if path.is_file() else None)
 
     @property
     def asked(self) -> bool:

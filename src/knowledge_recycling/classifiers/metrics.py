@@ -47,6 +47,7 @@ def classification(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
         recall=tuple(None if r is None else float(r) for r in recall),
         confusion=tuple(map(tuple, confusion.tolist())),
         calibration=curve,
+        reliability=reliability_curve(probabilities, labels),
     )
 
 
@@ -84,6 +85,36 @@ def calibration_curve(probabilities: np.ndarray, labels: np.ndarray, bins: int) 
         for sum_ in sums
     ]
     return Calibration(confidence=means[0], accuracy=means[1], count=tuple(count.tolist()))
+
+
+LEAST_OF_A_BIN = 20
+MOST_BINS = 10
+
+
+def reliability_curve(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
+    """Mean confidence and accuracy in bins of about equally many images, for drawing.
+
+    Bins of equal width hold few images where confidence is rare, and their points jump about.
+    Images of equal confidence stay in one bin, so that there may be fewer than ten.
+
+    Args:
+        probabilities: (n, C), rows sum to 1.
+        labels: (n,) in 0..C-1.
+    """
+    confidence = probabilities.max(1).astype(np.float64)
+    correct = probabilities.argmax(1) == labels
+    bins = int(np.clip(len(labels) // LEAST_OF_A_BIN, 1, MOST_BINS))
+    edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins))
+    index = np.searchsorted(edges, confidence, side="left")
+    used, index, count = np.unique(index, return_inverse=True, return_counts=True)
+    means = [
+        np.bincount(index, weights=w, minlength=len(used)) / count for w in (confidence, correct)
+    ]
+    return Calibration(
+        confidence=tuple(means[0].tolist()),
+        accuracy=tuple(means[1].tolist()),
+        count=tuple(count.tolist()),
+    )
 
 
 def calibration_error(curve: Calibration) -> float:

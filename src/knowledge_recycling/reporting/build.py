@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,38 +11,53 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from knowledge_recycling.reporting.chapters import CHAPTERS, images
+from knowledge_recycling.reporting.decision import DECISION
 from knowledge_recycling.reporting.front import front
+from knowledge_recycling.reporting.judgement import Judgement, judge
 from knowledge_recycling.reporting.reader import RunResults
+from knowledge_recycling.reporting.record import record
 
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 BLANK_LINES = re.compile(r"\n{3,}")
 
 
-def build(run: Path, show_real: bool = False, show_synthetic: bool = True) -> dict[str, bytes]:
+def build(
+    run: Path,
+    show_real: bool = False,
+    show_synthetic: bool = True,
+    judgement: Judgement | None = None,
+) -> dict[str, bytes]:
     """Renders the report of a run from its result files; writes nothing.
 
     Args:
         run: a run directory; stages that are not done are said to be so.
         show_real: also show the real images of `real_examples.npz`, under a red banner.
         show_synthetic: with the chapter that shows synthetic images.
+        judgement: of a release; None judges as `kr gate` does.
 
     Returns:
-        File name -> bytes: `report.html` (one file that loads nothing), `report.md`, and the
-        `figures/NAME.png` that the Markdown page links to. The same run gives the same bytes.
+        File name -> bytes: `report.html` (one file that loads nothing), `report.md`, `report.json`
+        and the `figures/NAME.png` that the Markdown page links to. The same run gives the same
+        bytes.
 
     Raises:
         KRError: the run directory is missing, or a file in it cannot be read.
     """
     found = RunResults.load(Path(run))
+    judged = judgement or judge(found)
+    decision = [chapter(found, judged) for chapter in DECISION]
     chapters = [
         chapter(found, show_real) for chapter in CHAPTERS if show_synthetic or chapter is not images
     ]
-    page = {"front": front(found, show_real), "chapters": chapters}
+    first = front(found, judged, show_real)
+    about = record(found, judged, first, {c.anchor: c for c in decision}, show_real)
+    page = {"front": first, "decision": decision, "chapters": chapters}
     markdown = _markdown().get_template("report.md.j2").render(page)
     pictures = (picture for chapter in chapters for picture in chapter.pictures())
     return {
         "report.html": _html().get_template("report.html.j2").render(page).encode(),
         "report.md": BLANK_LINES.sub("\n\n", markdown).encode(),
+        "report.json": (json.dumps(about.tree(), indent=1, allow_nan=False) + "\n").encode(),
         **{f"figures/{picture.name}.png": picture.png for picture in pictures},
     }
 
@@ -60,14 +76,26 @@ def escape_markdown(value: Any) -> Any:
     return Markup(MARKDOWN_SPECIAL.sub(r"\\\1", text))
 
 
+def css_string(text: str) -> Markup:
+    r"""A text for between the double quotes of a style sheet: what is not plain becomes an escape.
+
+    Example:
+        >>> print(css_string('a "b"</style>') + ".")
+        a \22 b\22 \3c \2f style\3e .
+    """
+    return Markup("".join(c if c.isalnum() or c in " .,-_" else f"\\{ord(c):x} " for c in text))
+
+
 def _html() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("knowledge_recycling", "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["css_string"] = css_string
+    return made
 
 
 def _markdown() -> Environment:

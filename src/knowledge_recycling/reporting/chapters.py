@@ -24,11 +24,13 @@ from knowledge_recycling.reporting.document import (
 )
 from knowledge_recycling.reporting.fidelity import fidelity
 from knowledge_recycling.reporting.formats import count, decimal, difference, finite, percent
-from knowledge_recycling.reporting.front import LEAST_OF_A_CLASS, forgotten
+from knowledge_recycling.reporting.glossary import glossary
+from knowledge_recycling.reporting.measures import LEAST_OF_A_CLASS, forgotten, result_table
 from knowledge_recycling.reporting.privacy import privacy
 from knowledge_recycling.reporting.provenance import making
 from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
 from knowledge_recycling.results import (
+    Calibration,
     EvaluationResult,
     Finalist,
     Look,
@@ -39,6 +41,7 @@ from knowledge_recycling.results import (
 from knowledge_recycling.synthesis.parameters import Parameters
 
 STRIP_IMAGES = 10
+DIAGNOSTIC = "Diagnostic AUC"
 
 
 def images(run: RunResults, show_real: bool) -> Chapter:
@@ -131,7 +134,8 @@ def _teacher_curves(run: RunResults) -> Picture | None:
     png = figures.curves(rows, panels, figures.TEACHER)
     last = f"{percent(result.validation.accuracy)} on validation " if result.validation else ""
     caption = f"{last}after {count(result.steps)} steps."
-    return Picture("learning_teacher", png, f"Teacher's curves. {caption}", "Teacher", caption)
+    alt = f"Teacher's curves: {figures.curve_words(rows, panels)}."
+    return Picture("learning_teacher", png, alt, "Teacher", caption)
 
 
 def _generator_curves(run: RunResults) -> Picture | None:
@@ -143,7 +147,7 @@ def _generator_curves(run: RunResults) -> Picture | None:
     chosen = run.selection.snapshot if run.selection else None
     png = figures.curves(rows, panels, "#3a8a6f", chosen)
     caption = f"Method: {result.method}. {len(result.snapshots)} snapshots kept."
-    alt = f"Generator's curves ({', '.join(panels.values())}). {caption}"
+    alt = f"Generator's curves: {figures.curve_words(rows, panels)}."
     return Picture("learning_generator", png, alt, "Generator", caption)
 
 
@@ -151,9 +155,11 @@ def _student_curves(run: RunResults) -> Picture | None:
     result, rows = run.distillation, run.metrics("distillation")
     if not result or not rows:
         return None
-    png = figures.curves(rows, {"loss": "distillation loss"}, figures.STUDENT)
+    panels = {"loss": "distillation loss"}
+    png = figures.curves(rows, panels, figures.STUDENT)
     caption = f"{count(result.synthetic_images)} synthetic images seen, no real one."
-    return Picture("learning_student", png, f"Student's curve. {caption}", "Student", caption)
+    alt = f"Student's curve: {figures.curve_words(rows, panels)}."
+    return Picture("learning_student", png, alt, "Student", caption)
 
 
 def snapshots(run: RunResults, show_real: bool) -> Chapter:
@@ -169,7 +175,15 @@ def snapshots(run: RunResults, show_real: bool) -> Chapter:
         "on real validation images (CAS) decides. All get a short screen; the best meet the last, "
         "the default, in a longer look, and replace it if they lead by more than a standard error."
     )
-    head = ("Snapshot", "Screen accuracy", "AUC", "Loss", "Longer look", "AUC", "Loss")
+    head = (
+        "Snapshot",
+        "Screen accuracy",
+        DIAGNOSTIC,
+        "Loss",
+        "Longer look",
+        DIAGNOSTIC,
+        "Loss",
+    )
     rows = [
         [
             _trial_name(row.snapshot, row.snapshot == chosen),
@@ -178,7 +192,7 @@ def snapshots(run: RunResults, show_real: bool) -> Chapter:
         ]
         for row in table
     ]
-    alt = f"Validation CAS of {len(table)} snapshots; the one of step {chosen} is chosen."
+    alt = f"Validation CAS of {len(table)} snapshots, tabled below; step {chosen} is chosen."
     plot = Picture("snapshots", figures.snapshots(table, chosen), alt)
     blocks: list[Block] = [
         Text(intro),
@@ -227,7 +241,7 @@ def tuning(run: RunResults, show_real: bool) -> Chapter:
         Picture(
             f"tuning_{field}",
             figures.tuning(table, field, label, default, chosen),
-            f"Validation CAS of {len(table)} trials over the {label}.",
+            f"Validation CAS of {len(table)} trials over the {label}, tabled below.",
         )
         for field, label in PARAMETERS.items()
     ]
@@ -256,7 +270,7 @@ def _tuning_tables(result: TuningResult, default: int | None, chosen: int | None
     def trial(entry: Trial) -> list[Cell]:
         return [*row(entry), *cells(*_values(entry.parameters), entry.state)]
 
-    head = ("Trial", "Accuracy", "AUC", "Loss")
+    head = ("Trial", "Accuracy", DIAGNOSTIC, "Loss")
     setting = ("Latent std", "Prior", "Temperature", "Filter", "State")
     finalists = [row(entry) for entry in result.finalists]
     trials = [trial(entry) for entry in result.table]
@@ -279,7 +293,19 @@ def classes(run: RunResults, show_real: bool) -> Chapter:
     words = "Confusion in percent of each true class; a row adds up to 100."
     smallest = min(map(sum, result.teacher.confusion))
     few = [Text(FEW)] if smallest < LEAST_OF_A_CLASS else []
-    blocks: list[Block] = [Table(caption, head, rows), *few, Text(words), Gallery(pictures)]
+    agreement = (
+        f"Student and Teacher give the same answer on {percent(result.agreement)} of the "
+        f"{count(result.images)} test images. One run: the intervals cover the choice of test "
+        "images, not of the seed."
+    )
+    blocks: list[Block] = [
+        result_table(result),
+        Text(agreement),
+        Table(caption, head, rows),
+        *few,
+        Text(words),
+        Gallery(pictures),
+    ]
     return Chapter("classes", "Class by class", blocks)
 
 
@@ -316,21 +342,31 @@ def _confusion(found: Utility, names: Sequence[str], who: str) -> Picture:
 
 
 def calibration(run: RunResults, show_real: bool) -> Chapter:
-    """Reliability diagrams of Teacher and Student."""
+    """Reliability diagrams of Teacher and Student, and their figures."""
     result = run.evaluation
     if not result:
         return _not_run("calibration", "Calibration", "Evaluation")
     intro = (
         "Where the curve lies on the dashed line, confidence means what it says; below it, the "
-        "classifier is surer than it is right. Hollow: fewer than ten images, which say little."
+        "classifier is surer than it is right. Each point stands for about equally many test "
+        "images; its line is a 95% interval. Hollow: fewer than ten images, which say little."
     )
-    pictures = []
+    pictures, tables = [], []
     for who, found in _both(result):
         caption = f"Expected calibration error {decimal(found.ece)}."
-        png = figures.reliability(found.calibration, who)
-        alt = f"Reliability diagram of the {who.title()}. {caption}"
+        curve = found.reliability or found.calibration
+        png = figures.reliability(curve, who)
+        alt = f"Reliability diagram of the {who.title()}. {caption} Its figures are tabled below."
         pictures.append(Picture(f"calibration_{who}", png, alt, who.title(), caption))
-    return Chapter("calibration", "Calibration", [Text(intro), Gallery(pictures)])
+        tables.append(_bins(curve, who))
+    return Chapter("calibration", "Calibration", [Text(intro), Gallery(pictures), *tables])
+
+
+def _bins(curve: Calibration, who: str) -> Table:
+    bins = zip(curve.confidence, curve.accuracy, curve.count, strict=True)
+    rows = [cells(percent(c), percent(a), count(n)) for c, a, n in bins if n]
+    head = ("Mean confidence", "Right", "Images")
+    return Table(f"Reliability of the {who.title()}, bin by bin.", head, rows, folded=True)
 
 
 def _not_run(anchor: str, title: str, stage: str) -> Chapter:
@@ -338,13 +374,14 @@ def _not_run(anchor: str, title: str, stage: str) -> Chapter:
 
 
 CHAPTERS: tuple[Callable[[RunResults, bool], Chapter], ...] = (
+    privacy,
+    classes,
     images,
+    calibration,
     learning,
     snapshots,
     tuning,
-    classes,
-    calibration,
-    privacy,
     making,
+    glossary,
 )
 """The report in order. A chapter takes the results and whether real images may be shown."""

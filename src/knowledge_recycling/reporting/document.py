@@ -85,6 +85,7 @@ class Table:
         rows: as many cells in each as `head` has.
         folded: closed until opened.
         prose: the last column holds words, which are set flush left.
+        words: all columns hold words.
     """
 
     kind: ClassVar[str] = "table"
@@ -93,6 +94,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     folded: bool = False
     prose: bool = False
+    words: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,38 @@ class Strips:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Something to do; `command` may be empty."""
+
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A numbered list, each with the command that does it."""
+
+    kind: ClassVar[str] = "steps"
+    steps: Sequence[Step]
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list."""
+
+    kind: ClassVar[str] = "items"
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A list of (term, meaning)."""
+
+    kind: ClassVar[str] = "terms"
+    terms: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Code:
     """Text in a typewriter face, folded."""
 
@@ -129,7 +163,7 @@ class Code:
     text: str
 
 
-Block = Heading | Text | Notice | Table | Gallery | Strips | Code
+Block = Heading | Text | Notice | Table | Gallery | Strips | Steps | Items | Terms | Code
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from knowledge_recycling.reporting.formats import finite
 from knowledge_recycling.results import Calibration, Candidate, Trial
+from knowledge_recycling.statistics.binomial import clopper_pearson
 
 DPI = 150
 INK, MUTED, LINE = "#26303b", "#6b7683", "#e4e7eb"
@@ -257,7 +258,7 @@ FEWEST_JOINED = 10
 
 
 def reliability(calibration: Calibration, who: str) -> bytes:
-    """Reliability diagram: accuracy over confidence, and below it how many images each bin has.
+    """Reliability diagram: accuracy over confidence, with an exact interval and a count per bin.
 
     Args:
         calibration: of one classifier.
@@ -267,18 +268,21 @@ def reliability(calibration: Calibration, who: str) -> bytes:
     kept = [(c, a, n) for c, a, n in bins if n and finite(c) is not None and finite(a) is not None]
     confidence, accuracy, count = np.array(kept, dtype=float).reshape(-1, 3).T
     few = count < FEWEST_JOINED
+    ends = [clopper_pearson(round(a * n), int(n)) for _, a, n in kept]
+    low, high = np.array([(e.low, e.high) for e in ends], dtype=float).reshape(-1, 2).T
 
     def paint(figure: Figure) -> None:
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-        top.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
+        axes.vlines(confidence, low, high, color=COLOURS[who], alpha=0.35, linewidth=1.2)
         style: dict[str, object] = {"color": COLOURS[who], "marker": "o", "markersize": 4}
-        top.plot(confidence[~few], accuracy[~few], **style)
-        top.plot(confidence[few], accuracy[few], **style, linestyle="", markerfacecolor="white")
-        top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-        bottom.bar(confidence, count, width=0.8 / len(calibration.count), color=COLOURS[who])
-        bottom.set(xlabel="confidence", ylabel="images")
+        axes.plot(confidence[~few], accuracy[~few], **style)
+        axes.plot(confidence[few], accuracy[few], **style, linestyle="", markerfacecolor="white")
+        left = min([0.95, *confidence, *accuracy])
+        axes.set(xlim=(max(0, left - 0.05), 1.01), ylim=(max(0, left - 0.05), 1.02))
+        axes.set(xlabel="confidence", ylabel="accuracy")
 
-    return _draw(paint, height=4.0)
+    return _draw(paint, height=3.6)
 
 
 def roc(
@@ -312,6 +316,41 @@ def roc(
         axes.legend(loc="lower right")
 
     return _draw(paint, height=3.8)
+
+
+def roc_words(curves: Mapping[str, tuple[np.ndarray, ...]]) -> str:
+    """The figures of ROC curves, for who cannot see them.
+
+    Args:
+        curves: name -> (fpr (n,), tpr (n,)), rising.
+
+    Example:
+        >>> roc_words({"Student": (np.array([0.0, 1.0]), np.array([0.0, 1.0]))})
+        'true-positive rate at 1%, 10% and 50% false positives: Student 1.0%, 10.0%, 50.0%'
+    """
+    texts = []
+    for name, (fpr, tpr, *_) in curves.items():
+        rates = np.interp((0.01, 0.1, 0.5), fpr, tpr)
+        texts.append(f"{name} {', '.join(f'{100 * rate:.1f}%' for rate in rates)}")
+    return f"true-positive rate at 1%, 10% and 50% false positives: {'; '.join(texts)}"
+
+
+def curve_words(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) -> str:
+    """First and last value of each curve, for who cannot see them.
+
+    Example:
+        >>> curve_words([{"step": 1, "l": 2.0}, {"step": 9, "l": 0.5}], {"l": "loss"})
+        'loss from 2 at step 1 to 0.5 at step 9'
+    """
+    texts = []
+    for key, title in panels.items():
+        steps, values = series(rows, key)
+        if len(values):
+            first, last = ((f"{values[i]:.3g}", f"{steps[i]:.0f}") for i in (0, -1))
+            texts.append(
+                f"{title} from {first[0]} at step {first[1]} to {last[0]} at step {last[1]}"
+            )
+    return "; ".join(texts)
 
 
 def _percent(value: Any) -> float:

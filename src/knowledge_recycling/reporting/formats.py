@@ -62,12 +62,16 @@ def signed(value: Any, digits: int = 1) -> str:
 def difference(first: Any, second: Any, *, scale: float = 1.0, digits: int = 3) -> str:
     """`(first - second) * scale`, signed; none where either is missing.
 
+    Both are rounded first, so that the difference is that of the figures shown beside it.
+
     Example:
-        >>> difference(0.88, 0.89, scale=100, digits=1)
-        '-1.0'
+        >>> difference(0.99444, 0.99165, scale=100, digits=1), percent(0.99444), percent(0.99165)
+        ('+0.2', '99.4%', '99.2%')
     """
     a, b = finite(first), finite(second)
-    return NONE if a is None or b is None else signed(scale * (a - b), digits)
+    if a is None or b is None:
+        return NONE
+    return signed(round(scale * a, digits) - round(scale * b, digits), digits)
 
 
 def interval(estimate: Estimate | None, *, as_percent: bool = False) -> str:

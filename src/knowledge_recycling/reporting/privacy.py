@@ -34,12 +34,14 @@ RULE = (
 )
 SPLIT = (
     "Membership here is the official or drawn split, not random: this row is no evidence of "
-    "safety. An AUC above 0.5 may come from a difference between the splits as well as from a leak."
+    "safety. An attack AUC above 0.5 may come from a difference between the splits as well as "
+    "from a leak."
 )
 READING_HELP = (
-    "AUC 0.5 is chance. AOP = accuracy / (2 max(AUC, 0.5))\u00b2 weighs accuracy against the "
-    "attack; read it only beside the rate at 1% false positives and the CAS gap. The strongest "
-    "attack is named after the fact, and its interval is not corrected for that choice."
+    "An attack AUC of 0.5 is chance. AOP = accuracy / (2 max(attack AUC, 0.5))\u00b2 weighs "
+    "accuracy against the attack; read it only beside the rate at 1% false positives and the CAS "
+    "gap. The strongest attack is named after the fact, and its interval is not corrected for that "
+    "choice."
 )
 
 
@@ -66,7 +68,7 @@ def _paper_protocol(run: RunResults) -> list[Block]:
     ]
     if "teacher" in targets and reading(strongest(targets["teacher"]).auc) != "Above chance":
         blocks.append(Notice("Attack too weak to conclude.", WEAK))
-    head = ("Target and attack", "AUC", "TPR at 1% FPR", "AOP", "Reading")
+    head = ("Target and attack", "Attack AUC", "TPR at 1% FPR", "AOP", "Reading")
     rows = [
         _attack_row(channel, name, target)
         for channel, target in targets.items()
@@ -99,7 +101,8 @@ def _roc(run: RunResults, audit: AuditResult) -> list[Block]:
         if names:
             key = f"{target}.{{}}.{{}}".format
             lines = {n: (curves[key(n, "fpr")], curves[key(n, "tpr")]) for n in names}
-            alt = f"ROC of {len(names)} attacks on the {target.title()}, both axes logarithmic."
+            words = figures.roc_words({n.replace("_", " "): line for n, line in lines.items()})
+            alt = f"ROC of {len(names)} attacks on the {target.title()}; {words}."
             png = figures.roc(lines, floor)
             pictures.append(Picture(f"roc_{target}", png, alt, target.title()))
     return [Gallery(pictures)] if pictures else []

@@ -51,9 +51,13 @@ def _costs(run: RunResults) -> Table:
         else cells(name.title(), "not run", "", "", "")
         for name in STAGES
     ]
-    total = duration(sum(result.seconds for result in run.done.values()))
+    about = run.audit.shadows if run.audit else None
+    if about:
+        seconds = duration(sum(about.seconds_per_shadow))
+        rows.append(cells("Shadows", seconds, "", "", f"{about.count} pipelines"))
     head = ("Stage", "Time", "Peak memory", "Device, precision", "What")
-    return Table(f"Time and peak memory of each stage; {total} in all.", head, rows, prose=True)
+    caption = f"Time and peak memory of each stage; {duration(run.seconds)} in all."
+    return Table(caption, head, rows, prose=True)
 
 
 def _cost(result: Result) -> tuple[str, str, str, str]:
@@ -111,7 +115,9 @@ def _data(run: RunResults) -> list[Block]:
 
 def _provenance(run: RunResults) -> Table:
     machines = dict.fromkeys(result.machine for result in run.done.values() if result.machine)
-    rows = [("Machine", "; ".join(machines)), *_versions(run).items()]
+    when = sorted(result.finished for result in run.done.values() if result.finished)
+    dates = " to ".join(dict.fromkeys((when[0], when[-1]))) if when else ""
+    rows = [("Stages finished", dates), ("Machine", "; ".join(machines)), *_versions(run).items()]
     if run.split:
         rows.insert(0, ("Data hash (SHA-256)", run.split.data_sha256))
     if run.config:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from knowledge_recycling import results
+from knowledge_recycling.auditing.limits import Limits
+from knowledge_recycling.bundle.form import Form
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage.metrics_log import read_rows
@@ -20,6 +23,8 @@ PRIVATE_FIELDS = ("source", "groups", "canaries")
 REAL_EXAMPLES = "real_examples.npz"
 """Real images; opened only where the user asks for them."""
 WITHHELD = "(path withheld)"
+FORM = "release.yaml"
+"""What people state of the release, where they put it into the run directory."""
 
 R = TypeVar("R", bound=results.Record)
 
@@ -33,6 +38,8 @@ class RunResults:
         config: config.yaml; see `settings` for what of it may be shown.
         split: split.json, without the indices.
         teacher: teacher/result.json, and so on for the stages that follow.
+        limits: limits.yaml of the run directory, or the default.
+        form: release.yaml of the run directory; without one nothing is stated.
     """
 
     path: Path
@@ -45,6 +52,8 @@ class RunResults:
     distillation: results.DistillationResult | None = None
     evaluation: results.EvaluationResult | None = None
     audit: results.AuditResult | None = None
+    limits: Limits = field(default_factory=Limits.load)
+    form: Form = field(default_factory=Form)
 
     @classmethod
     def load(cls, path: Path) -> RunResults:
@@ -69,7 +78,8 @@ class RunResults:
         done: dict[str, Any] = {
             stage: read(path / stage / "result.json", results.RESULTS[stage]) for stage in STAGES
         }
-        return cls(path, config, split, **done)
+        form = Form.load(path / FORM) if (path / FORM).is_file() else Form()
+        return cls(path, config, split, limits=Limits.of_folder(path), form=form, **done)
 
     @property
     def done(self) -> dict[str, results.Result]:
@@ -100,6 +110,28 @@ class RunResults:
             tree["data"].pop(name, None)
         shown: dict[str, Any] = withhold(tree, _private(self.config))
         return shown
+
+    @property
+    def version(self) -> str:
+        """Of this software in the last stage that ran; empty where it was not recorded."""
+        found = [result.versions.get("knowledge-recycling", "") for result in self.done.values()]
+        return found[-1] if found else ""
+
+    @property
+    def date(self) -> str:
+        """When the last stage was finished; empty where it was not recorded."""
+        return max((result.finished[:10] for result in self.done.values()), default="")
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages, and of the shadows where they were run."""
+        shadows = self.audit.shadows.seconds_per_shadow if self.audit and self.audit.shadows else ()
+        return sum(result.seconds for result in self.done.values()) + sum(shadows)
+
+    def sha256(self, name: str) -> str:
+        """Of a file in the run directory; empty where there is none."""
+        path = self.path / name
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
     def metrics(self, stage: str) -> list[dict[str, float]]:
         """Rows of a stage's metrics.jsonl in the order of the steps."""

@@ -21,7 +21,7 @@ from knowledge_recycling.reporting.document import (
 )
 from knowledge_recycling.reporting.formats import NONE, count, decimal, interval, percent
 from knowledge_recycling.reporting.reader import RunResults
-from knowledge_recycling.results import AuditResult, ShadowAudit
+from knowledge_recycling.results import ShadowAudit
 
 WEAK = (
     "Not even the Teacher, which was trained on the members themselves, is told apart from chance. "
@@ -91,7 +91,7 @@ def strongest(target: Target) -> Figures:
 
 
 def reading(auc: Estimate) -> str:
-    """What an attack's AUC and its interval allow to be said.
+    """What an attack AUC and its interval allow to be said.
 
     Example:
         >>> reading(Estimate(0.52, 0.49, 0.55))
@@ -110,49 +110,9 @@ def why_weak(about: ShadowAudit) -> str:
         auc = interval(about.control.auc)
         return (
             "A classifier that never saw a target tells members from non-members "
-            f"(AUC {auc}): membership was not random, and no figure here is evidence."
+            f"(attack AUC {auc}): membership was not random, and no figure here is evidence."
         )
     return WEAK
-
-
-def first_words(audit: AuditResult | None) -> str:
-    """The shadow audit in one sentence, for the first screen."""
-    if not audit or not audit.shadows:
-        return "Shadow audit: not run."
-    if not audit.shadows.powered:
-        return why_weak(audit.shadows)
-    primary = audit.shadows.primary
-    teacher, student = (audit.targets[who].attacks[primary].auc for who in ("teacher", "student"))
-    found = reading(student)
-    words = found[0].lower() + found[1:]
-    return (
-        f"Membership attack on the Student: AUC {_with_interval(student)}, {words}; on the "
-        f"Teacher {_with_interval(teacher)}, 0.5 being chance."
-    )
-
-
-def leak_notice(audit: AuditResult | None) -> Notice | None:
-    """The box of the first screen that says what the shadow audit found in what is released."""
-    if not audit or not audit.shadows or not audit.shadows.powered:
-        return None
-    about = audit.shadows
-    leaks = [
-        f"{CHANNELS[channel]}: AUC {_with_interval(auc)}"
-        for channel in ("student", "synthetic", "soft_labels")
-        if (auc := audit.targets[channel].attacks[about.primary].auc).low > 0.5
-    ]
-    if about.canaries:
-        auc = about.canaries["student"].attacks[about.primary].auc
-        if auc.low > 0.5:
-            leaks.append(f"Student, planted worst cases: AUC {_with_interval(auc)}")
-    if not leaks:
-        return None
-    text = "; ".join(leaks) + ". 0.5 is chance, 1 gives every member away. See Privacy."
-    return Notice("Membership in the training data leaks.", text)
-
-
-def _with_interval(estimate: Estimate) -> str:
-    return f"{decimal(estimate.value)} ({interval(estimate)})"
 
 
 def _how(about: ShadowAudit) -> str:
@@ -168,7 +128,7 @@ def _how(about: ShadowAudit) -> str:
         f"{count(about.pool)} training images (drawn by {unit}); each was the target once, its "
         f"complement left out of its shadows. {choices}This measures the pipeline at half the "
         f"data. Conclusions rest on one attack named beforehand ({_name(about.primary)}). "
-        "Control: a classifier that never saw a target scores AUC "
+        "Control: a classifier that never saw a target scores an attack AUC "
         f"{decimal(about.control.auc.value)} (99% interval "
         f"{interval(about.control.auc)})."
     )
@@ -177,7 +137,7 @@ def _how(about: ShadowAudit) -> str:
 def _primary(targets: Mapping[str, Target], about: ShadowAudit) -> Table:
     head = (
         "Primary attack on",
-        "AUC",
+        "Attack AUC",
         "TPR at 1% FPR",
         "TPR at 0.1% FPR",
         "One target: TPR",
@@ -204,7 +164,7 @@ def _patients(targets: Mapping[str, Target], about: ShadowAudit) -> list[Block]:
             rows.append([Cell(title), *_estimates(found), _reading_cell(found.auc)])
     if not rows:
         return []
-    head = ("Whole patients", "AUC", "TPR at 1% FPR", "TPR at 0.1% FPR", "Reading")
+    head = ("Whole patients", "Attack AUC", "TPR at 1% FPR", "TPR at 0.1% FPR", "Reading")
     return [Table("A patient\u2019s score is the mean over the images.", head, rows, prose=True)]
 
 
@@ -218,7 +178,7 @@ def _canaries(about: ShadowAudit) -> list[Block]:
         ]
     head = (
         "Primary attack on",
-        "AUC, all",
+        "Attack AUC, all",
         "TPR at 1% FPR",
         "wrong label",
         "scrambled",
@@ -241,7 +201,7 @@ def _canaries(about: ShadowAudit) -> list[Block]:
         for channel, found in arm.items()
     ]
     text = CANARIES.format(n=about.canary_count)
-    return [heading, Text(text), Table("AUC by kind of canary.", head, rows)]
+    return [heading, Text(text), Table("Attack AUC by kind of canary.", head, rows)]
 
 
 def _labels(targets: Mapping[str, Target], about: ShadowAudit) -> list[Block]:
@@ -249,7 +209,7 @@ def _labels(targets: Mapping[str, Target], about: ShadowAudit) -> list[Block]:
     for channel, title in LABELS.items():
         found = targets[channel].attacks[about.primary]
         rows.append([Cell(title), *_estimates(found)[:2], _reading_cell(found.auc)])
-    head = ("Labels", "AUC", "TPR at 1% FPR", "Reading")
+    head = ("Labels", "Attack AUC", "TPR at 1% FPR", "Reading")
     caption = (
         "What the labels of the synthetic images nearest to a record give away; the images are "
         "the same in all rows."
@@ -277,13 +237,13 @@ def _all_attacks(targets: Mapping[str, Target], about: ShadowAudit) -> Table:
             attack = targets[channel].attacks[name]
             label = Cell(f"{title}: {_name(name)}", "primary" if name == about.primary else "")
             rows.append([label, *_estimates(attack), _reading_cell(attack.auc)])
-    head = ("Channel and attack", "AUC", "TPR at 1% FPR", "TPR at 0.1% FPR", "Reading")
+    head = ("Channel and attack", "Attack AUC", "TPR at 1% FPR", "TPR at 0.1% FPR", "Reading")
     caption = "All attacks. Picking the best of them after the fact is no test."
     return Table(caption, head, rows, folded=True, prose=True)
 
 
 def _estimates(attack: Figures) -> list[Cell]:
-    """AUC, TPR at 1% and TPR at 0.1% FPR."""
+    """Attack AUC, TPR at 1% and TPR at 0.1% FPR."""
     return [
         Cell(decimal(attack.auc.value), interval(attack.auc)),
         *(rate_cell(attack.tpr_at_fpr[fpr]) for fpr in ("0.01", "0.001")),
@@ -316,7 +276,7 @@ def _roc(run: RunResults, about: ShadowAudit) -> list[Block]:
     ):
         lines = {CHANNELS[c]: of(c, "fpr", "tpr") for c in channels}
         bands = {CHANNELS[c]: of(c, "band_fpr", "band_low", "band_high") for c in channels}
-        alt = f"ROC of the primary attack, both axes logarithmic: {', '.join(lines)}."
+        alt = f"ROC of the primary attack; {figures.roc_words(lines)}."
         caption = "Primary attack; shaded: 95% intervals."
         png = figures.roc(lines, floor, bands)
         pictures.append(Picture(name, png, alt, words, caption))

@@ -70,7 +70,8 @@ def run(config: Config, run_dir: RunDir, out: Path, facts: Facts, wanted: Wanted
     write_bytes(out / "README.md", cards.model_card(facts, onnx_export.OPSET).encode())
     licence = facts.form.licence_text
     write_bytes(out / "LICENSE", (NO_LICENCE if licence == NOT_STATED else f"{licence}\n").encode())
-    page = reporting.build(run_dir.path, show_synthetic=wanted is not None)
+    judged = reporting.Judgement(facts.gate, facts.form, facts.override)
+    page = reporting.build(run_dir.path, show_synthetic=wanted is not None, judgement=judged)
     write_bytes(out / "report.html", page["report.html"])
     write_bytes(out / contents.REPORT, json_bytes(facts.tree()))
     write_json(out / contents.SCHEMA, Facts.model_json_schema())

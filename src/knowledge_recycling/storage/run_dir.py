@@ -45,7 +45,15 @@ NOT_FORKED = ("report", "shadows")
 SCHEME = "2"
 """How `RunDir.inputs` makes its hashes. Raise it when a default of the config changes: the fields
 that stand at their defaults are not hashed, so that a new one leaves finished runs valid."""
-MEASURED = ("seconds", "peak_memory_bytes", "resumed", "versions", "machine", "device")
+MEASURED = (
+    "seconds",
+    "finished",
+    "peak_memory_bytes",
+    "resumed",
+    "versions",
+    "machine",
+    "device",
+)
 """Entries of a result that differ from one equal run to the next."""
 
 
