@@ -76,7 +76,9 @@ def test_from_end_to_end(tmp_path: Path, arrays: Arrays) -> None:
     for skipped in (run.result("selection").skipped, run.result("tuning").skipped):
         assert skipped is not None
         assert "validation images are private too" in skipped
+    assert run.result("audit").copies is None
     page = (run.path / "report" / "report.md").read_text()
+    assert "Copies of training images are not looked for" in page
     assert "Formal guarantee: (3, 1e-05)-differential privacy for every image" in page
     assert "factor of at most 20.1" in page
     assert "a curve of a private run would tell more" in page

@@ -36,6 +36,10 @@ SPLIT = (
     "Membership here is the official or drawn split, not random: this row is no evidence of "
     "safety. An AUC above 0.5 may come from a difference between the splits as well as from a leak."
 )
+NOT_LOOKED = (
+    "Copies of training images are not looked for among the synthetic images of a private run: "
+    "the comparison reads the private images, and what it says would end the guarantee."
+)
 READING_HELP = (
     "AUC 0.5 is chance. AOP = accuracy / (2 max(AUC, 0.5))\u00b2 weighs accuracy against the "
     "attack; read it only beside the rate at 1% false positives and the CAS gap. The strongest "
@@ -45,8 +49,18 @@ READING_HELP = (
 
 def privacy(run: RunResults, show_real: bool) -> Chapter:
     """The shadow audit, and the paper's own protocol, labelled as such."""
-    blocks = [Text(RULE), *shadow_audit(run), *_paper_protocol(run)]
+    blocks = [Text(RULE), *_copies(run), *shadow_audit(run), *_paper_protocol(run)]
     return Chapter("privacy", "Privacy", blocks)
+
+
+def _copies(run: RunResults) -> list[Block]:
+    """What the copy detector found, or why a private run does not look."""
+    if run.teacher and run.teacher.guarantee:
+        return [Text(NOT_LOOKED)]
+    found = run.audit.copies if run.audit else None
+    if not found:
+        return []
+    return [Notice("Copies.", found.sentence()) if found.too_many else Text(found.sentence())]
 
 
 def _paper_protocol(run: RunResults) -> list[Block]:
