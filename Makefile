@@ -14,7 +14,7 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # torch first, so that nothing that depends on it chooses another build.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -12,6 +12,15 @@ from knowledge_recycling import features
 from tests.small_runs import CANARIES, COUNT, TINY
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps what shares a fixture in one process of `pytest -n`, so that it is made once."""
+    for item in items:
+        shared = {"audited", "released"} & set(getattr(item, "fixturenames", ()))
+        group = min(shared) if shared else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes into the ledger of whoever runs it."""

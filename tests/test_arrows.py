@@ -220,7 +220,7 @@ READS = {
     "selection": {"val"},
     "tuning": {"val"},
     "evaluation": {"test"},
-    "audit": {"train", "test"},
+    "audit": {"train", "val", "test"},
 }
 
 

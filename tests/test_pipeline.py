@@ -18,11 +18,14 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 import knowledge_recycling as kr
-from knowledge_recycling import generators, pipeline
-from knowledge_recycling.config import Distillation
+from knowledge_recycling import data, generators, pipeline
+from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.generators.latent import LatentGenerator, LatentTraining
 from knowledge_recycling.results import Sizes, Validation
+from knowledge_recycling.stages import audit
 from knowledge_recycling.storage.metrics_log import read_rows
+from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.source import SyntheticSet
 from knowledge_recycling.training import precision
 
 SMALL = (
@@ -391,6 +394,26 @@ def test_a_tiny_class_is_named_and_shown_only_where_asked(tmp_path: Path, choice
         shown = samples["images"].any(axis=(1, 2, 3, 4))
         assert shown.tolist() == [True, True, True, choice == "keep"]
         assert np.allclose(samples["soft_labels"].sum((1, 2)), 8 * shown, atol=1e-4)
+
+
+def test_every_run_looks_for_copies(finished: kr.RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = finished.result("audit").copies
+    assert found is not None
+    assert (found.images, found.found) == (1000, round(1000 * found.share.value))
+    assert found.sentence() in (finished.path / "report" / "report.md").read_text()
+    run_dir = RunDir(finished.path)
+    config = Config.load(run_dir.path / "config.yaml")
+    train, validation = data.load(config.data, run_dir.split(), "train", "val")
+    planted = torch.from_numpy(train.images[:400]).permute(0, 3, 1, 2)
+
+    class Copier:
+        def draw(self, count: int, seed: int) -> SyntheticSet:
+            none = torch.zeros(400)
+            return SyntheticSet(planted, none, none, 1.0)
+
+    monkeypatch.setattr(audit.artefacts, "source", lambda *of: Copier())
+    found = audit._copies(config, run_dir, train, validation)
+    assert (found.found, found.too_many) == (400, True)
 
 
 def test_show_real_only_where_asked(finished: kr.RunDir, tmp_path: Path) -> None:

@@ -76,8 +76,10 @@ def test_from_end_to_end(tmp_path: Path, arrays: Arrays) -> None:
     for skipped in (run.result("selection").skipped, run.result("tuning").skipped):
         assert skipped is not None
         assert "validation images are private too" in skipped
+    assert run.result("audit").copies is None
     page = (run.path / "report" / "report.md").read_text()
     assert "FORMAL GUARANTEE (epsilon 3, delta 1e-05, per image)" in page
+    assert "Copies of training images are not looked for" in page
     assert "factor of at most 20.1" in page
     assert "a curve of a private run would tell more" in page
     spent = kr.budget(tmp_path / "a.npz")

@@ -258,7 +258,7 @@ class Distillation(Classifier):
     Teacher's; a Student of another network or width has none of their shape, and goes without."""
     tiny_classes: Literal["leave_out", "keep"] = "leave_out"
     """Whether classes of fewer images or patients than a Generator can hide among, see
-    `generators.tiny`, are among the synthetic images that are kept to be shown."""
+    `generators.tiny`, are among the synthetic images that are shown and released."""
     matched_maps: int = Field(2, ge=1)
     """How many of the feature maps are compared, from the image on. All of them bring the Student
     nearest to the Teacher, and the Teacher's memory of its members with it."""

@@ -111,7 +111,7 @@ STAGES = (
     Stage(
         "audit",
         audit.run,
-        ("teacher", "distillation", "evaluation"),
+        ("teacher", "generator", "selection", "tuning", "distillation", "evaluation"),
         extra_inputs=shadows_digest,
     ),
     Stage("report", report.run, private=False, prepare=prepare_report, always=True),
@@ -216,7 +216,7 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
         resumed=resumed,
         **Runtime.of(config).describe(),
     )
-    if warning := getattr(result, "warning", None):
+    for warning in result.warnings():
         say(run_dir, f"warning: {warning}")
     say(run_dir, f"{stage.name}: done in {clock(seconds)}")
 

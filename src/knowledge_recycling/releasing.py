@@ -14,7 +14,6 @@ from pathlib import Path
 
 from knowledge_recycling import data
 from knowledge_recycling.auditing.gate import Gate
-from knowledge_recycling.bundle.copies import CopyFinder
 from knowledge_recycling.bundle.facts import Facts
 from knowledge_recycling.bundle.form import Form
 from knowledge_recycling.config import Config
@@ -23,6 +22,7 @@ from knowledge_recycling.reporting.reader import RunResults
 from knowledge_recycling.stages import release as stage
 from knowledge_recycling.storage import verification
 from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.copies import CopyFinder
 from knowledge_recycling.training.runtime import Runtime
 
 LABELS = re.compile(r"soft|hard|rounded:[1-4]")

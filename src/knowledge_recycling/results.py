@@ -83,6 +83,11 @@ class Result(Record):
     taken_over: bool = False
     """Whether another run's result was taken instead of running the stage."""
 
+    def warnings(self) -> list[str]:
+        """What is printed when the stage is done."""
+        warning = getattr(self, "warning", None)
+        return [warning] if warning else []
+
     def tree(self) -> dict[str, Any]:
         """Plain values for JSON, the stage's own fields before those that all stages have."""
         whole = self.model_dump(mode="json")
@@ -362,6 +367,32 @@ class ShadowAudit(Record):
     threads_per_shadow: int
 
 
+class SyntheticCopies(Record):
+    """How many synthetic images are copies of training images, see `synthesis.copies`."""
+
+    images: int
+    """Drawn as the Student's were."""
+    found: int
+    share: Estimate
+    """`found` / `images`."""
+    by_chance: float
+    """Share that the rule finds among images that are no copies."""
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the share's whole interval lies above chance."""
+        return self.share.low > self.by_chance
+
+    def sentence(self) -> str:
+        """What was found, for people."""
+        chance = f"about {100 * self.by_chance:.1f}% would be by chance"
+        what = "copy the training images" if self.too_many else "are not known to copy them"
+        return (
+            f"{self.found} of {self.images} synthetic images lie as near to a training image as "
+            f"only a copy should; {chance}. They {what}."
+        )
+
+
 class AuditResult(Result):
     """audit/result.json."""
 
@@ -374,7 +405,15 @@ class AuditResult(Result):
     nonmembers: int
     targets: dict[str, Target]
     """By release channel."""
+    copies: SyntheticCopies | None = None
+    """None in a private run, where to look for copies would end the guarantee, and in a run that
+    was audited before every run looked for them."""
     shadows: ShadowAudit | None = None
+
+    def warnings(self) -> list[str]:
+        """Also of copies, where there are more of them than by chance."""
+        copies = [self.copies.sentence()] if self.copies and self.copies.too_many else []
+        return [*super().warnings(), *copies]
 
     @model_validator(mode="before")
     @classmethod

@@ -26,9 +26,11 @@ from safetensors.numpy import load_file
 import knowledge_recycling as kr
 from knowledge_recycling.auditing.limits import Limits
 from knowledge_recycling.bundle.contents import front_matter
-from knowledge_recycling.bundle.copies import CopyFinder
 from knowledge_recycling.bundle.form import TEMPLATE, Form
+from knowledge_recycling.config import Config
 from knowledge_recycling.releasing import GateShutError, channels
+from knowledge_recycling.stages.release import Wanted, _draw
+from knowledge_recycling.storage.run_dir import RunDir
 from tests.bundle.conftest import HOST, PLACE, USER, Released
 
 ZOOMS = (1, 10)
@@ -263,27 +265,23 @@ def test_the_channels_that_the_gate_must_judge() -> None:
     assert Limits.load().channels == ("student",)
 
 
-def test_copies_are_found() -> None:
-    rng = np.random.default_rng(1)
-    train, validation, new = rng.integers(0, 256, (3, 200, 16, 16, 1), dtype=np.uint8)
-    finder = CopyFinder(train, validation)
-    assert finder(train).all()
-    noisy = np.clip(train.astype(int) + rng.integers(-9, 10, train.shape), 0, 255)
-    assert finder(noisy.astype(np.uint8)).all()
-    assert finder(new).mean() < 0.1
-    blurred = np.full((50, 16, 16, 1), 127, np.uint8)
-    assert not finder(blurred).any(), "near to everything, and a copy of nothing"
-
-
-def test_copies_of_one_of_many_frames_are_found() -> None:
-    rng = np.random.default_rng(2)
-    patients = rng.integers(0, 256, (40, 1, 16, 16, 1))
-    frames = np.clip(patients + rng.integers(-9, 10, (40, 5, 16, 16, 1)), 0, 255)
-    frames = frames.astype(np.uint8).reshape(-1, 16, 16, 1)
-    groups = np.arange(200) // 5
-    finder = CopyFinder(frames[:100], frames[100:], groups[100:])
-    assert finder(frames[:100]).all()
-    assert finder(rng.integers(0, 256, (200, 16, 16, 1), dtype=np.uint8)).mean() < 0.15
+@pytest.mark.parametrize("choice", ["leave_out", "keep"])
+def test_a_tiny_class_is_released_only_where_asked(
+    released: Released, choice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = RunDir(released.run)
+    generator = run_dir.result("generator").model_copy(update={"tiny_classes": ("benign",)})
+    read = RunDir.result
+    monkeypatch.setattr(
+        RunDir, "result", lambda own, stage: generator if stage == "generator" else read(own, stage)
+    )
+    config = Config.load(released.run / "config.yaml")
+    section = config.distillation.model_copy(update={"tiny_classes": choice})
+    config = config.model_copy(update={"distillation": section})
+    made, about = _draw(config, run_dir, Wanted(20, "hard", None))
+    assert len(made.images) == about.images == 20
+    assert about.left_out == (() if choice == "keep" else ("benign",))
+    assert (about.per_class[0] > 0) == (choice == "keep")
 
 
 def test_the_template_explains_every_field() -> None:

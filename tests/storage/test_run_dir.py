@@ -433,6 +433,17 @@ def test_a_new_field_with_a_default_leaves_finished_runs_valid(run_dir: RunDir) 
     assert run_dir.inputs(other, "teacher", (), ()) != before
 
 
+@pytest.mark.parametrize("damaged", [b"{}", b"", b"[1]", b'{"x": 1}'])
+def test_damaged_inputs_of_a_stage_are_no_other_version(run_dir: RunDir, damaged: bytes) -> None:
+    inputs = {"scheme": SCHEME, "config": "a"}
+    with run_dir.lock():
+        run_dir.begin("teacher", inputs)
+        assert run_dir.begin("teacher", inputs)
+        (run_dir.path / "teacher" / "inputs.json").write_bytes(damaged)
+        run_dir.check_scheme()
+        assert not run_dir.begin("teacher", inputs), "it starts anew"
+
+
 def test_a_changed_default_needs_a_new_scheme() -> None:
     """Fields at their defaults are not hashed: a fork would take what the old default made.
 

@@ -82,6 +82,14 @@ def source(
     return Source(generator(run_dir, snapshot, runtime), teacher, parameters, counts, runtime)
 
 
+def hidden_classes(config: Config, run_dir: RunDir) -> list[int]:
+    """Classes whose synthetic images are near copies of their few patients, unless asked for."""
+    if config.distillation.tiny_classes == "keep":
+        return []
+    tiny = run_dir.result("generator").tiny_classes
+    return [y for y, name in enumerate(run_dir.split().class_names) if name in tiny]
+
+
 def student_spec(config: Config, run_dir: RunDir) -> classifiers.Spec:
     """What makes the Student: as the Teacher, where not set."""
     spec = read_table(run_dir.artefact("teacher", "network.json"))

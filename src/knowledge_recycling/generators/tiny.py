@@ -44,5 +44,5 @@ def notes(found: Sequence[int], names: Sequence[str]) -> list[str]:
     return [
         f"fewer than {LEAST_PATIENTS} patients (or images, where patients are not known) in train "
         f"of: {listed}. Synthetic images of so few resemble them; the Student learns from these "
-        "images, but they are not shown unless distillation.tiny_classes=keep"
+        "images, but they are neither shown nor released unless distillation.tiny_classes=keep"
     ]

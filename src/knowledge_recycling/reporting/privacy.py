@@ -37,6 +37,10 @@ SPLIT = (
     "safety. An attack AUC above 0.5 may come from a difference between the splits as well as "
     "from a leak."
 )
+NOT_LOOKED = (
+    "Copies of training images are not looked for among the synthetic images of a private run: "
+    "the comparison reads the private images, and what it says would end the guarantee."
+)
 READING_HELP = (
     "An attack AUC of 0.5 is chance. AOP = accuracy / (2 max(attack AUC, 0.5))\u00b2 weighs "
     "accuracy against the attack; read it only beside the rate at 1% false positives and the CAS "
@@ -47,8 +51,18 @@ READING_HELP = (
 
 def privacy(run: RunResults, show_real: bool) -> Chapter:
     """The shadow audit, and the paper's own protocol, labelled as such."""
-    blocks = [Text(RULE), *shadow_audit(run), *_paper_protocol(run)]
+    blocks = [Text(RULE), *_copies(run), *shadow_audit(run), *_paper_protocol(run)]
     return Chapter("privacy", "Privacy", blocks)
+
+
+def _copies(run: RunResults) -> list[Block]:
+    """What the copy detector found, or why a private run does not look."""
+    if run.teacher and run.teacher.guarantee:
+        return [Text(NOT_LOOKED)]
+    found = run.audit.copies if run.audit else None
+    if not found:
+        return []
+    return [Notice("Copies.", found.sentence()) if found.too_many else Text(found.sentence())]
 
 
 def _paper_protocol(run: RunResults) -> list[Block]:

@@ -1,5 +1,8 @@
 """Stage 7: what leaks.
 
+The copy detector looks at synthetic images, in every run but a private one, whose guarantee a
+count made from private images would end.
+
 First row, the paper's own protocol: train images are members, test images non-members, and
 threshold attacks look at the logits of the Teacher and of the Student. Second row, the one to be
 trusted, where `kr shadows` has run: whole pipelines on random halves of the training split.
@@ -30,7 +33,8 @@ from knowledge_recycling.data import Split
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
-from knowledge_recycling.results import AuditResult, ShadowAudit
+from knowledge_recycling.results import AuditResult, ShadowAudit, SyntheticCopies
+from knowledge_recycling.statistics.binomial import proportion
 from knowledge_recycling.statistics.rates import (
     LEAST_NONMEMBERS,
     auc_estimate,
@@ -39,8 +43,12 @@ from knowledge_recycling.statistics.rates import (
 )
 from knowledge_recycling.storage.files import read_json, read_npz, write_json, write_npz
 from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.synthesis.copies import CopyFinder
 from knowledge_recycling.training.runtime import Runtime
+from knowledge_recycling.training.seeds import derive
 
+LOOKED_AT = 1000
+"""Synthetic images, and validation images at most, that the copy detector compares with train."""
 WARNING = (
     "Train images are members and test images non-members, as in the paper. Where the two differ "
     "in anything else (hospital, time, class balance), an attack scores above chance without any "
@@ -68,13 +76,42 @@ def run(config: Config, run_dir: RunDir) -> AuditResult:
         curves |= verdict.curves
         write_json(folder / "exposed_records_private.json", {"positions_in_source": exposed})
     write_npz(folder / "curves.npz", **curves)
+    found = None
+    if config.privacy.epsilon is None:
+        (validation,) = data.load(config.data, run_dir.split(), "val")
+        found = _copies(config, run_dir, members, validation)
     return AuditResult(
         protocols=("paper", "shadows") if shadows else ("paper",),
         warning=WARNING,
+        copies=found,
         members=len(members.labels),
         nonmembers=len(nonmembers.labels),
         targets=targets,
         shadows=shadows,
+    )
+
+
+def _copies(config: Config, run_dir: RunDir, train: Split, validation: Split) -> SyntheticCopies:
+    """Looks for copies of train images in a synthetic set, drawn as the Student's were."""
+    runtime = Runtime.of(config)
+    source = artefacts.source(
+        run_dir,
+        run_dir.result("selection").snapshot,
+        artefacts.classifier(run_dir, "teacher", runtime),
+        run_dir.result("tuning").parameters,
+        runtime,
+    )
+    seed = derive(config.seed, "copies")
+    made = source.draw(LOOKED_AT, seed).images.permute(0, 2, 3, 1).cpu().numpy()
+    used = np.random.default_rng(seed).permutation(len(validation))[:LOOKED_AT]
+    groups = None if validation.groups is None else validation.groups[used]
+    finder = CopyFinder(train.images, validation.images[used], groups)
+    hits = finder(made)
+    return SyntheticCopies(
+        images=len(hits),
+        found=int(hits.sum()),
+        share=proportion(hits),
+        by_chance=finder.by_chance,
     )
 
 

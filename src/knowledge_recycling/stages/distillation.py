@@ -57,7 +57,7 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
         metrics=lambda step: Metrics(folder / "metrics.jsonl", step),
     )
     classifiers.save(folder / "network", student, spec)
-    hidden = _hidden(config, run_dir)
+    hidden = artefacts.hidden_classes(config, run_dir)
     acceptance = _samples(source, folder / "samples.npz", derive(config.seed, "samples"), hidden)
     return DistillationResult(
         parameters=sum(p.numel() for p in student.parameters()),
@@ -89,14 +89,6 @@ def _linear(
         snapshot=run_dir.result("selection").snapshot,
         synthesis=source.parameters,
     )
-
-
-def _hidden(config: Config, run_dir: RunDir) -> list[int]:
-    """Classes whose synthetic images are near copies of their few patients, unless asked for."""
-    if config.distillation.tiny_classes == "keep":
-        return []
-    tiny = run_dir.result("generator").tiny_classes
-    return [y for y, name in enumerate(run_dir.split().class_names) if name in tiny]
 
 
 def _samples(source: Source, path: Path, seed: int, hidden: list[int]) -> float:

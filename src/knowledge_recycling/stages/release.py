@@ -91,10 +91,12 @@ def _draw(config: Config, run_dir: RunDir, wanted: Wanted) -> tuple[Labelled, Sy
         runtime,
     )
     names = run_dir.split().class_names
-    tiny = run_dir.result("generator").tiny_classes
-    hidden = [y for y, name in enumerate(names) if name in tiny]
+    hidden = artefacts.hidden_classes(config, run_dir)
     if len(hidden) == len(names):
-        raise KRError("every class has too few images to be synthesised without copying them")
+        raise KRError(
+            "every class has too few images to be synthesised without copying them; "
+            "distillation.tiny_classes=keep shows and releases them all the same"
+        )
     images, labels, soft = [], [], []
     kept = drawn = copies = 0
     for turn in range(ROUNDS):

@@ -437,7 +437,7 @@ class RunDir:
         """
         for path in sorted(self.path.glob(f"*/{INPUTS}")):
             inputs = _read_inputs(path.parent)
-            scheme = inputs.get("scheme", "1") if isinstance(inputs, Mapping) else SCHEME
+            scheme = SCHEME if inputs is None else inputs.get("scheme", "1")
             if scheme != SCHEME and (self.path / "config.yaml").exists():
                 raise KRError(
                     f"{path}: this run was made by another version of kr (scheme {scheme} of its "
@@ -491,10 +491,11 @@ def _lasting(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in MEASURED}
 
 
-def _read_inputs(folder: Path) -> Any:
+def _read_inputs(folder: Path) -> Mapping[str, Any] | None:
     """What a stage under way is made from; None where that is unknown, so that it starts anew."""
     with contextlib.suppress(KRError):
-        return read_json(folder / INPUTS)
+        found = read_json(folder / INPUTS)
+        return found if isinstance(found, Mapping) and "config" in found else None
     return None
 
 

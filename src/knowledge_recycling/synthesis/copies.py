@@ -35,7 +35,10 @@ class CopyFinder:
         self._train, self._validation = _features(train), _features(validation)
         own = torch.as_tensor(np.arange(len(validation)) if groups is None else groups)
         ratios = self._ratios(self._validation, own, own).sort().values
-        self._limit = ratios[int(SHARE * (len(ratios) - 1))]
+        place = int(SHARE * (len(ratios) - 1))
+        self._limit = ratios[place]
+        self.by_chance = (place + 1) / (len(ratios) + 1)
+        """Share of images that are no copies, but as new as validation, that is found too."""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Which of the images (k, h, w, c) uint8 are copies, (k,) bool."""
