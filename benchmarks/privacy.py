@@ -58,6 +58,8 @@ class Setting:
     settings: tuple[str, ...]
     reuse_choices: bool
     canaries: int
+    epsilon: float | None = None
+    """Of a private run; None: an ordinary one."""
 
 
 SETTINGS = {
@@ -65,6 +67,10 @@ SETTINGS = {
     "breastmnist": Setting("fast", NARROW, reuse_choices=True, canaries=48),
     "malaria_patients": Setting("fast", NARROW, reuse_choices=True, canaries=120),
     "pneumoniamnist": Setting("fast", NARROW, reuse_choices=True, canaries=120),
+} | {
+    f"{name}, epsilon {epsilon}": Setting("private", (), False, canaries, float(epsilon))
+    for name, canaries in (("digits", 90), ("breastmnist", 48))
+    for epsilon in (1, 3, 8)
 }
 
 
@@ -92,16 +98,22 @@ def main() -> None:
 
 def one(folder: Path, name: str, count: int, workers: int, runs: Path) -> None:
     """Runs one set and its shadows, unless its result file is there."""
-    target = RESULTS / f"{name}.json"
+    target = _file(name)
     if target.exists():
         return
-    setting = SETTINGS[name]
-    source = "digits" if name == "digits" else folder / f"{name}.npz"
-    begun = runs / f"{name}.commit"
+    setting, stem = SETTINGS[name], target.stem
+    dataset = name.split(",")[0]
+    source = "digits" if dataset == "digits" else folder / f"{dataset}.npz"
+    begun = runs / f"{stem}.commit"
     if not begun.exists():
         write_bytes(begun, common.commit().encode())
     run = kr.run(
-        source, runs / name, preset=setting.preset, settings=setting.settings, until="evaluation"
+        source,
+        runs / stem,
+        preset=setting.preset,
+        settings=setting.settings,
+        epsilon=setting.epsilon,
+        until="evaluation",
     )
     config = Config.load(run.path / "config.yaml")
     shadow_runs.run(
@@ -151,7 +163,7 @@ def record(run: kr.RunDir, name: str) -> dict[str, Any]:
         "canary_arm": about["canaries"],
         "scaling": json.loads(SCALING.read_text()) if SCALING.exists() else None,
         "audit_commit": common.commit(),
-        **common.origin(run, evaluation, f"python -m benchmarks.privacy --sets {name}"),
+        **common.origin(run, evaluation, f"python -m benchmarks.privacy --sets '{name}'"),
     }
 
 
@@ -199,13 +211,12 @@ def table() -> str:
         "minutes a shadow",
     )
     head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
-    rows = (json.loads((RESULTS / f"{name}.json").read_text()) for name in _measured())
-    return head + "".join(map(_row, rows))
+    return head + "".join(map(_row, measured()))
 
 
 def short_table() -> str:
     """README's three figures, each of its worst set; boxed as old while their pipelines are."""
-    found = [json.loads((RESULTS / f"{name}.json").read_text()) for name in _measured()]
+    found = [one for one in measured() if not one.get("epsilon")]
     student = max(found, key=lambda one: _auc(one, "student")["value"])
     planted = max(found, key=lambda one: _planted(one)["value"])
     images = max(found, key=lambda one: _auc(one, "synthetic")["value"])
@@ -231,8 +242,13 @@ def _auc(found: Mapping[str, Any], channel: str) -> dict[str, float]:
     return auc
 
 
-def _measured() -> list[str]:
-    return [name for name in SETTINGS if (RESULTS / f"{name}.json").exists()]
+def measured() -> list[dict[str, Any]]:
+    """What the result files say, in the order of the settings."""
+    return [json.loads(_file(name).read_text()) for name in SETTINGS if _file(name).exists()]
+
+
+def _file(name: str) -> Path:
+    return RESULTS / f"{name.replace(', ', '-').replace(' ', '-')}.json"
 
 
 def _row(found: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import knowledge_recycling as kr
-from knowledge_recycling import releasing
+from knowledge_recycling import releasing, shadow_runs
 from knowledge_recycling.artefacts import guarantee
 from knowledge_recycling.classifiers import private
 from knowledge_recycling.privacy import accountant, ledger, noise
@@ -52,7 +52,7 @@ def private_run(path: Path, arrays: Arrays, name: str = "a", **more: Any) -> kr.
     source = path / f"{name}.npz"
     if not source.exists():
         np.savez(source, **arrays)  # type: ignore[arg-type]
-    options = {"epsilon": 3, "settings": SETTINGS, **more}
+    options = {"epsilon": 3, "settings": SETTINGS, "shadows": 0, **more}
     return kr.run(source, path / f"run_{name}", **options)
 
 
@@ -83,6 +83,33 @@ def test_from_end_to_end(tmp_path: Path, arrays: Arrays) -> None:
     spent = kr.budget(tmp_path / "a.npz")
     assert [entry.stage for entry in spent] == ["teacher", "generator"]
     assert np.isclose(ledger.total(spent, "image"), accountant.mu(3, 1e-5))
+
+
+def test_audits_itself_with_shadows_that_spend_nothing(
+    tmp_path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shadow_runs.DEFAULT == 16
+    monkeypatch.setattr(shadow_runs, "DEFAULT", 8)
+    few = {name: values[:24] for name, values in arrays.items()}
+    run = private_run(tmp_path, few, shadows=None)
+    audited = run.result("audit").shadows
+    assert audited is not None
+    assert (audited.count, audited.pool) == (8, 24)
+    assert [entry.stage for entry in kr.budget(tmp_path / "a.npz")] == ["teacher", "generator"]
+    monkeypatch.setattr(shadow_runs, "DEFAULT", 16)  # those that are there are gone on with
+    assert private_run(tmp_path, few, shadows=None).result("audit").shadows == audited
+
+
+def test_says_why_it_has_no_shadows(tmp_path: Path, arrays: Arrays) -> None:
+    rare = np.r_[0:24:2, 1, 3, 5]
+    few = {name: values[:24] for name, values in arrays.items()}
+    few |= {name: arrays[name][rare] for name in ("train_images", "train_labels")}
+    run = private_run(tmp_path, few, shadows=None)
+    assert run.result("audit").shadows is None
+    assert (
+        "no shadows, so the audit is the paper's alone: class 1 has 3 images in the pool; 4 are "
+        "needed so that each half can train" in (run.path / "log.txt").read_text()
+    )
 
 
 def test_no_stage_knows_the_exact_counts(tmp_path: Path, arrays: Arrays) -> None:

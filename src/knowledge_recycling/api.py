@@ -127,7 +127,7 @@ def run(
     seed: int | None = None,
     until: str = NAMES[-1],
     settings: Sequence[str] = (),
-    shadows: int = 0,
+    shadows: int | None = None,
     canaries: int = 0,
     workers: int = 1,
     reuse_choices: bool = False,
@@ -155,7 +155,8 @@ def run(
         until: last stage to run.
         settings: `stage.field=value` strings.
         shadows: whole pipelines on halves of the training split, for the audit; 0, or an even
-            number from 8 up.
+            number from 8 up. By default 16 in a private run, where the data can be halved, and
+            else none.
         canaries: records planted in the shadows as the worst case.
         workers: shadows at a time; they share the threads.
         reuse_choices: shadows take over the run's snapshot and synthesis parameters.
@@ -187,8 +188,11 @@ def run(
     from knowledge_recycling import pipeline, shadow_runs
 
     _check_name("until", until, NAMES)
-    _check_shadows(shadows, canaries, workers, reuse_choices)
-    if until not in NAMES[NAMES.index("audit") :] and shadows:
+    audited = until in NAMES[NAMES.index("audit") :]
+    if shadows is not None or canaries or reuse_choices:
+        _check_shadows(shadows or 0, canaries, workers, reuse_choices)
+    _whole("workers", workers, 1)
+    if shadows and not audited:
         raise KRError(f"until: shadows are run for the audit, and {until} comes before it")
     folder = _path(out, "out")
     target = folder if fork is None else _path(fork, "fork")
@@ -229,6 +233,9 @@ def run(
             reuse_choices=reuse_choices,
             canaries=canaries,
         )
+    elif shadows is None and audited and resolved.privacy.epsilon is not None:
+        pipeline.run(resolved, run_dir, "evaluation")
+        shadow_runs.run_default(run_dir, resolved, workers)
     pipeline.run(resolved, run_dir, until)
     return run_dir
 

@@ -147,7 +147,12 @@ def run(
     dry_run: Annotated[bool, typer.Option(help="Print the configuration and stop.")] = False,
     skip_broken: SkipBroken = False,
     show_real: ShowReal = False,
-    shadows: Annotated[int, typer.Option(help="Shadow pipelines for the audit; 0: none.")] = 0,
+    shadows: Annotated[
+        int | None,
+        typer.Option(
+            help="Shadow pipelines for the audit; 0: none. [default: 16 with --epsilon, else none]"
+        ),
+    ] = None,
     workers: Workers = 1,
     reuse_choices: ReuseChoices = False,
     canaries: Canaries = 0,

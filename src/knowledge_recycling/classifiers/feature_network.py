@@ -33,6 +33,15 @@ class FeatureNetwork(nn.Module):
         self.register_buffer("centre", torch.zeros(self.features.dim))
         self.weights = nn.Parameter(torch.zeros(self.features.dim + 1, classes))
 
+    def share_features(self) -> None:
+        """Takes features made in this process for the stored ones, which they equal to rounding.
+
+        Shadows ask many networks about the same images, and made ones compute each image once.
+        """
+        of = self.features
+        made = Features.make(channels=of.channels, symmetry=of.symmetry, block=of.block)
+        self.features = made.to(self.centre.device)
+
     def inputs(self, images: Tensor) -> Tensor:
         """(unit(phi - c), bias), (n, k + 1)."""
         # Features were scaled in float32; a head learnt on those means nothing on others.

@@ -10,8 +10,9 @@ of f over procedural images:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +22,12 @@ from torch.nn.functional import interpolate
 
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.features import network, scattering
+from knowledge_recycling.features.memory import MEMORY, digest
 from knowledge_recycling.features.patches import ATOMS, Dictionary
 from knowledge_recycling.features.patches import SIDE as PATCH
 from knowledge_recycling.features.procedural import SIDE, draw
 from knowledge_recycling.features.symmetry import SYMMETRIES
-from knowledge_recycling.features.whitening import Basis, principal_axes
+from knowledge_recycling.features.whitening import Basis, principal_axes, unit
 
 SEED = 20260101
 """Seed of the procedural images: a constant, so that features are the same in every run."""
@@ -34,7 +36,9 @@ BLOCKS = 3
 LARGEST = 600
 """Largest dimension of a block."""
 DECAY = 0.15
-CHUNK = 128
+CHUNK = 256
+PART = 32
+"""Images at a time: so few that their maps stay in the processor's cache."""
 
 
 class Features(nn.Module):
@@ -66,6 +70,8 @@ class Features(nn.Module):
         if not 1 <= block <= LARGEST:
             raise KRError(f"features: expected 1..{LARGEST} features per block, got {block}")
         self.channels, self.symmetry, self.block = channels, symmetry, block
+        self._digest: bytes | None = None
+        self._made = False
         self.register_buffer("kernels", torch.zeros(8 * ATOMS, channels, PATCH, PATCH))
         with torch.no_grad():
             blank = torch.zeros(1, channels, SIDE, SIDE)
@@ -87,9 +93,10 @@ class Features(nn.Module):
         made.load_state_dict(
             {
                 name: value[:, :block] if name.startswith("axes") else value
-                for name, value in _largest(channels, symmetry).items()
+                for name, value in _largest(channels, symmetry).state_dict().items()
             }
         )
+        made._made = True
         return made
 
     @property
@@ -102,16 +109,43 @@ class Features(nn.Module):
         """Features (n, dim) float32, of norm 1, of images (n, c, h, w) in 0..1, any size."""
         if torch.compiler.is_exporting():  # a graph has no loop over chunks
             return self._of(images)
-        chunks = [self._of(chunk) for chunk in images.split(CHUNK) if len(chunk)]
+        chunks = [self._remembered(chunk) for chunk in images.split(CHUNK) if len(chunk)]
         return torch.cat(chunks) if chunks else torch.zeros(0, self.dim)
 
+    def _remembered(self, images: Tensor) -> Tensor:
+        """Teacher and Student have the same features and are asked about the same images.
+
+        What was made here shares its axes with all that was: shadows differ in the block alone.
+        """
+        if self._made and images.is_cpu:
+            key = f"{self.channels} {self.symmetry}".encode()
+            widest = _largest(self.channels, self.symmetry)
+            z = MEMORY.get(key + digest(images), lambda: widest._projected(images))
+            return unit(z[:, :, : self.block]).flatten(1) / BLOCKS**0.5
+        if self._digest is None:
+            self._digest = digest(*self.state_dict().values()) + self.symmetry.encode()
+        return MEMORY.get(self._digest + digest(images), lambda: self._of(images))
+
+    def _projected(self, images: Tensor) -> Tensor:
+        """Projections on the axes (n, 3, block), not yet of norm 1."""
+        blocks = self._blocks(images)
+        return torch.stack([(raw - basis.mean) @ basis.axes for raw, basis in blocks], 1)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._digest, self._made = None, False
+        super()._load_from_state_dict(*args, **kwargs)
+
     def _of(self, images: Tensor) -> Tensor:
-        pixels = _resample(images.float()).contiguous()
-        blocks = [
-            Basis(getattr(self, f"mean{i}"), getattr(self, f"axes{i}")).project(raw(pixels))
-            for i, raw in enumerate(self._raw())
-        ]
+        blocks = [basis.project(raw) for raw, basis in self._blocks(images)]
         return torch.cat(blocks, 1) / BLOCKS**0.5
+
+    def _blocks(self, images: Tensor) -> Iterator[tuple[Tensor, Basis]]:
+        """Raw features of each block, and what projects them."""
+        pixels = _resample(images.float()).contiguous()
+        parts = (pixels,) if torch.compiler.is_exporting() else pixels.split(PART)
+        for i, raw in enumerate(self._raw()):
+            basis = Basis(getattr(self, f"mean{i}"), getattr(self, f"axes{i}"))
+            yield torch.cat([raw(part) for part in parts]), basis
 
     def of_bytes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features (n, dim) of images (n, h, w, c) uint8.
@@ -141,16 +175,17 @@ class Features(nn.Module):
 
 @cache
 @torch.no_grad()
-def _largest(channels: int, symmetry: str) -> dict[str, Tensor]:
-    """The state of the features with the largest block."""
+def _largest(channels: int, symmetry: str) -> Features:
+    """The features with the largest block, which all others are a part of."""
     made = Features(channels, symmetry, LARGEST)
     images = draw(PROCEDURAL, channels, SEED)
     made.kernels.copy_(Dictionary.draw(draw(PROCEDURAL, channels, SEED + 1), SEED).kernels)
-    state = {"kernels": made.kernels}
     for i, raw in enumerate(made._raw()):
-        basis = principal_axes(torch.cat([raw(x) for x in images.split(CHUNK)]), LARGEST, DECAY)
-        state |= {f"mean{i}": basis.mean, f"axes{i}": basis.axes}
-    return state
+        responses = torch.cat([raw(part) for part in images.split(PART)])
+        basis = principal_axes(responses, LARGEST, DECAY)
+        getattr(made, f"mean{i}").copy_(basis.mean)
+        getattr(made, f"axes{i}").copy_(basis.axes)
+    return made
 
 
 def _resample(images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, conv2d, relu, unfold
+from torch.nn.functional import relu, unfold
 
 SIDE = 6
 ATOMS = 64
@@ -52,13 +52,16 @@ class Dictionary:
 
     def features(self, images: Tensor, symmetry: str) -> Tensor:
         """Raw features (n, d) of images (n, c, h, w) in 0..1; d is 16,384, 8,192 or 2,048."""
-        ones = torch.full_like(self.kernels[:1], 1 / self.kernels[0].numel())
-        mean = conv2d(images, ones, stride=STRIDE)
-        variance = conv2d(images**2, ones, stride=STRIDE) - mean**2
-        responses = conv2d(images, self.kernels, stride=STRIDE)
-        responses /= variance.clamp(min=0).sqrt() + CONTRAST
-        signs = [relu(responses - THRESHOLD), relu(-responses - THRESHOLD)]
-        pooled = torch.stack([adaptive_avg_pool2d(sign, GRID) for sign in signs], 1).sqrt()
+        places = (images.shape[-1] - SIDE) // STRIDE + 1
+        patches = images.unfold(2, SIDE, STRIDE).unfold(3, SIDE, STRIDE)
+        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(len(images) * places**2, -1)
+        variance, mean = torch.var_mean(patches, 1, correction=0, keepdim=True)
+        # Products of small matrices: on a CPU three times faster than convolution and pooling.
+        responses = (patches - mean) / (variance.sqrt() + CONTRAST) @ self.kernels.flatten(1).T
+        responses = responses.view(len(images), places**2, -1)
+        cells = _cells(places)
+        signs = [cells @ relu(sign * responses - THRESHOLD) for sign in (1, -1)]
+        pooled = torch.stack(signs, 1).sqrt().transpose(2, 3).unflatten(3, (GRID, GRID))
         return _average(pooled, symmetry).flatten(1)
 
 
@@ -84,6 +87,14 @@ def _average(pooled: Tensor, symmetry: str) -> Tensor:
     maps = (maps + maps.flip(4, -2)) / 2
     maps = (maps + maps.flip(2).transpose(3, 4).transpose(-1, -2)) / 2
     return maps[:, :, :1, :1, :1]
+
+
+def _cells(places: int) -> Tensor:
+    """Means over the cells of the grid, (16, places^2), of maps on places x places."""
+    cell = torch.arange(places) * GRID // places
+    of = (cell[:, None] * GRID + cell).flatten()
+    inside = (of == torch.arange(GRID**2)[:, None]).float()
+    return inside / inside.sum(1, keepdim=True)
 
 
 def _random_patches(images: Tensor, each: int, random: torch.Generator) -> Tensor:

@@ -23,8 +23,8 @@ class Basis:
 
 
 def unit(z: Tensor) -> Tensor:
-    """Rows (n, k) divided by their norms; a row of zeros stays one."""
-    return z / z.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    """Rows (..., k) divided by their norms; a row of zeros stays one."""
+    return z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
 def principal_axes(raw: Tensor, k: int, decay: float) -> Basis:
@@ -47,7 +47,7 @@ def principal_axes(raw: Tensor, k: int, decay: float) -> Basis:
 
 def _leading(gram: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest eigenvalues (k,) and their eigenvectors (n, k), signs made the same."""
-    values, vectors = torch.linalg.eigh(gram.double())
+    values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(0)[:k].clamp(min=1e-12), vectors.flip(1)[:, :k]
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    return values.float(), (vectors * largest.sign()).float()
+    return values, vectors * largest.sign()
