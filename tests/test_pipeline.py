@@ -411,7 +411,7 @@ def test_every_run_looks_for_copies(finished: kr.RunDir, monkeypatch: pytest.Mon
             none = torch.zeros(400)
             return SyntheticSet(planted, none, none, 1.0)
 
-    monkeypatch.setattr(audit.artefacts, "source", lambda *of: Copier())
+    monkeypatch.setattr("knowledge_recycling.artefacts.source", lambda *of: Copier())
     found = audit._copies(config, run_dir, train, validation)
     assert (found.found, found.too_many) == (400, True)
 

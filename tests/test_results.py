@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 import knowledge_recycling as kr
-from knowledge_recycling import cli, results
+from knowledge_recycling import cli, reporting, results
 from knowledge_recycling.results import RESULTS, AuditResult, SplitRecord, read
 from knowledge_recycling.stages import NAMES
 
@@ -118,6 +118,9 @@ def test_the_schema_names_and_explains_every_field(
     with pytest.raises(SystemExit):
         cli.main()
     schema = json.loads(capsys.readouterr().out)
+    page = schema.pop("report/report.json")
+    assert page == reporting.schema()["report/report.json"]
+    assert page["additionalProperties"] is False
     assert schema == results.schema()
     assert set(schema) == {"split.json", *(f"{stage}/result.json" for stage in NAMES)}
     for path, found in schema.items():

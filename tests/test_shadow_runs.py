@@ -86,7 +86,7 @@ def test_the_report_reads_them_out_and_names_no_record(audited: kr.RunDir) -> No
     assert ("too weak to conclude" in shadow_part) == weak
     exposed = audited.path / "audit" / "exposed_records_private.json"
     assert len(json.loads(exposed.read_text())["positions_in_source"]) == 50
-    assert "exposed" not in page
+    assert "positions_in_source" not in page
 
 
 def test_only_what_is_missing_is_run_again(audited: kr.RunDir) -> None:

@@ -29,7 +29,7 @@ EPSILON = {"epsilon": 3.0, "delta": 1e-5, "unit": "image", "symmetry": "none", "
 def with_guarantee(run: Path) -> Path:
     path = run / "teacher" / "result.json"
     tree = json.loads(path.read_text())
-    tree["guarantee"] = Guarantee(entry="made-up", **EPSILON).tree()  # type: ignore[arg-type]
+    tree["guarantee"] = Guarantee(entry="made-up", **EPSILON).tree()
     path.write_text(json.dumps(tree))
     return run
 

@@ -74,8 +74,8 @@ def _patient(run: RunResults, judgement: Judgement) -> list[Block]:
     unit = (
         "Patients are known here, so that whole patients were kept together."
         if run.split and run.split.has_groups
-        else "It is not known which images are of one patient. A patient of several images is "
-        "more exposed than a single image."
+        else "It is not known which images are of one patient. A patient of several images gives "
+        "more away than a single image."
     )
     return [*blocks, Text(unit)]
 

@@ -265,7 +265,7 @@ def reliability(calibration: Calibration, who: str) -> bytes:
         who: `teacher` or `student`, for the colour.
     """
     bins = zip(calibration.confidence, calibration.accuracy, calibration.count, strict=True)
-    kept = [(c, a, n) for c, a, n in bins if n and finite(c) is not None and finite(a) is not None]
+    kept = [(c, a, n) for c, a, n in bins if n and c is not None and a is not None]
     confidence, accuracy, count = np.array(kept, dtype=float).reshape(-1, 3).T
     few = count < FEWEST_JOINED
     ends = [clopper_pearson(round(a * n), int(n)) for _, a, n in kept]
@@ -275,7 +275,7 @@ def reliability(calibration: Calibration, who: str) -> bytes:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
         axes.vlines(confidence, low, high, color=COLOURS[who], alpha=0.35, linewidth=1.2)
-        style: dict[str, object] = {"color": COLOURS[who], "marker": "o", "markersize": 4}
+        style: Any = {"color": COLOURS[who], "marker": "o", "markersize": 4}
         axes.plot(confidence[~few], accuracy[~few], **style)
         axes.plot(confidence[few], accuracy[few], **style, linestyle="", markerfacecolor="white")
         left = min([0.95, *confidence, *accuracy])
