@@ -211,14 +211,12 @@ def table() -> str:
         "minutes a shadow",
     )
     head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
-    rows = (json.loads(_file(name).read_text()) for name in _measured())
-    return head + "".join(map(_row, rows))
+    return head + "".join(map(_row, measured()))
 
 
 def short_table() -> str:
     """README's three figures, each of its worst set; boxed as old while their pipelines are."""
-    measured = [json.loads(_file(name).read_text()) for name in _measured()]
-    found = [one for one in measured if not one.get("epsilon")]
+    found = [one for one in measured() if not one.get("epsilon")]
     student = max(found, key=lambda one: _auc(one, "student")["value"])
     planted = max(found, key=lambda one: _planted(one)["value"])
     images = max(found, key=lambda one: _auc(one, "synthetic")["value"])
@@ -244,8 +242,9 @@ def _auc(found: Mapping[str, Any], channel: str) -> dict[str, float]:
     return auc
 
 
-def _measured() -> list[str]:
-    return [name for name in SETTINGS if _file(name).exists()]
+def measured() -> list[dict[str, Any]]:
+    """What the result files say, in the order of the settings."""
+    return [json.loads(_file(name).read_text()) for name in SETTINGS if _file(name).exists()]
 
 
 def _file(name: str) -> Path:

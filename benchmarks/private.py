@@ -204,18 +204,19 @@ def _figures(logits: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 def table() -> str:
     """Accuracy / AUC / balanced accuracy on test by set and epsilon, means over the seeds."""
-    found = _found()
+    found = results()
     names = sorted({name for name, _ in found})
     head = "| set (train images, unit) | epsilon | seeds | Teacher | AUC | balanced | Student |"
     lines = [head, "|---|---|---|---|---|---|---|"]
     for name in names:
         for epsilon in EPSILONS:
-            if results := found.get((name, epsilon)):
-                lines.append(_row(name, epsilon, results))
+            if runs := found.get((name, epsilon)):
+                lines.append(_row(name, epsilon, runs))
     return "\n".join(lines) + "\n"
 
 
-def _found() -> dict[tuple[str, float | None], list[dict[str, Any]]]:
+def results() -> dict[tuple[str, float | None], list[dict[str, Any]]]:
+    """The result files by (dataset, epsilon), seeds in order."""
     found: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
     for path in sorted(RESULTS.glob("*.json")):
         result = read_json(path)
@@ -225,7 +226,7 @@ def _found() -> dict[tuple[str, float | None], list[dict[str, Any]]]:
 
 def short_table() -> str:
     """README's table: accuracy (balanced accuracy) of the private Teacher, beside the ordinary."""
-    found, ordinary = _found(), common.by_set(utility.RESULTS)
+    found, ordinary = results(), common.by_set(utility.RESULTS)
     lines = ["| set, unit | epsilon 1 | 3 | 8 | `fast`, no guarantee |", "|---|---|---|---|---|"]
     for name in sorted({name for name, _ in found}):
         cells = [_short(found.get((name, epsilon), []), "teacher") for epsilon in (1.0, 3.0, 8.0)]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import knowledge_recycling as kr
-from benchmarks import ablation, audit_limits, common, coverage, privacy, private, utility
+from benchmarks import ablation, audit_limits, common, coverage, privacy, private, private_plot, utility
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.statistics.estimate import LEAST_UNITS
@@ -33,6 +34,12 @@ def test_readme_quotes_the_result_files(name: str) -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_docs_quote_the_result_files(name: str) -> None:
     assert TABLES[name].TABLE.read_text(encoding="utf-8").endswith(TABLES[name].table())
+
+
+def test_the_plot_of_private_runs_shows_the_result_files() -> None:
+    with Image.open(private_plot.IMAGE) as image:
+        assert image.info["Results"] == private_plot.digest(private_plot.shown())
+        assert image.size[0] > 800
 
 
 def test_simulated_coverage_lies_between_93_and_97_percent() -> None:
