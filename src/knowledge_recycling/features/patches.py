@@ -53,12 +53,13 @@ class Dictionary:
     def features(self, images: Tensor, symmetry: str) -> Tensor:
         """Raw features (n, d) of images (n, c, h, w) in 0..1; d is 16,384, 8,192 or 2,048."""
         places = (images.shape[-1] - SIDE) // STRIDE + 1
+        # Not len(images): an exported graph would take exactly as many images as it was made with.
         patches = images.unfold(2, SIDE, STRIDE).unfold(3, SIDE, STRIDE)
-        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(len(images) * places**2, -1)
+        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(images.shape[0] * places**2, -1)
         variance, mean = torch.var_mean(patches, 1, correction=0, keepdim=True)
         # Products of small matrices: on a CPU three times faster than convolution and pooling.
         responses = (patches - mean) / (variance.sqrt() + CONTRAST) @ self.kernels.flatten(1).T
-        responses = responses.view(len(images), places**2, -1)
+        responses = responses.view(images.shape[0], places**2, -1)
         cells = _cells(places)
         signs = [cells @ relu(sign * responses - THRESHOLD) for sign in (1, -1)]
         pooled = torch.stack(signs, 1).sqrt().transpose(2, 3).unflatten(3, (GRID, GRID))
