@@ -17,6 +17,7 @@ from benchmarks import (
     intervals,
     privacy,
     private,
+    speed,
     utility,
 )
 from knowledge_recycling import pipeline
@@ -31,6 +32,7 @@ TABLES: dict[str, Any] = {
     "private": private,
     "ablation": ablation,
     "intervals": intervals,
+    "speed": speed,
 }
 
 
