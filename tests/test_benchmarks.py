@@ -19,6 +19,7 @@ from benchmarks import (
     privacy,
     private,
     private_plot,
+    speed,
     utility,
 )
 from knowledge_recycling import pipeline
@@ -33,6 +34,7 @@ TABLES: dict[str, Any] = {
     "private": private,
     "ablation": ablation,
     "intervals": intervals,
+    "speed": speed,
 }
 
 
