@@ -16,6 +16,7 @@ from PIL import Image
 
 import knowledge_recycling as kr
 from knowledge_recycling import cli
+from tests import dicom_files
 from tests.bundle.conftest import Released
 
 
@@ -152,8 +153,24 @@ def test_a_changed_bundle_is_refused(released: Released, tmp_path: Path) -> None
         kr.load(copy)
     with pytest.raises(kr.KRError, match="a run has no ONNX file"):
         kr.load(released.run, "onnx")
-    with pytest.raises(kr.KRError, match="DICOM files are not read yet"):
-        kr.load(released.bundle).read(["a.dcm"])
+    with pytest.raises(kr.KRError, match="NIfTI volumes are not read"):
+        kr.load(released.bundle).read(["a.nii"])
+
+
+def test_dicom_files_say_what_the_same_pixels_say(released: Released, tmp_path: Path) -> None:
+    grey = [np.asarray(Image.fromarray(image).convert("L")) for image in released.private[:2]]
+    dicom_files.write(tmp_path / "one.dcm", grey[0])
+    dicom_files.write(tmp_path / "two.dcm", np.stack(grey))
+    predictor = kr.load(released.bundle)
+    names, images = predictor.read([tmp_path])
+    assert [name.removeprefix(f"{tmp_path}/") for name in names] == [
+        "one.dcm",
+        "two.dcm#0",
+        "two.dcm#1",
+    ]
+    for found, pixels in zip(images, [grey[0], *grey], strict=True):
+        Image.fromarray(pixels).save(tmp_path / "same.png")
+        assert np.array_equal(found, predictor.read([tmp_path / "same.png"])[1][0])
 
 
 def test_a_bundle_needs_no_torch(released: Released) -> None:

@@ -107,8 +107,10 @@ def test_each_channel_has_its_figures(run: RunResults, chapters: dict[str, Chapt
 
 def test_what_it_took_is_read_out(run: RunResults, chapters: dict[str, Chapter]) -> None:
     costs = table(chapters["making"], "Time and peak memory of each stage")
+    shadows = costs.pop("Shadows")
     assert list(costs) == [stage.title() for stage in run.done]
     assert {row[2].text.split(",")[0] for row in costs.values()} == {"cpu"}
+    assert shadows[0].text
     assert "one" not in costs["Generator"][3].text
     provenance = table(chapters["making"], "What it takes to repeat")
     assert run.split is not None

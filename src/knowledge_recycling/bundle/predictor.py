@@ -15,6 +15,8 @@ from knowledge_recycling.bundle.contents import REPORT, verify
 from knowledge_recycling.bundle.facts import Facts
 from knowledge_recycling.data.checks import as_images
 from knowledge_recycling.data.decode import SUFFIXES, Decoded, Rule, decode
+from knowledge_recycling.data.images import read_alone
+from knowledge_recycling.data.kinds import kind_of_name
 from knowledge_recycling.data.resize import color_stack, resize_stack
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.results import read
@@ -27,7 +29,6 @@ Forward = Callable[[np.ndarray], np.ndarray]
 LOW_16_BIT = 32768
 """16-bit files that stay below use less than half of their range."""
 NOT_READ = {
-    ".dcm": "DICOM files are not read yet; convert them to PNG",
     ".nii": "NIfTI volumes are not read; give single slices as PNG",
     ".gz": "compressed files are not read",
 }
@@ -99,12 +100,15 @@ class Predictor:
         """
         names, stacks = [], []
         for path in _files(paths):
-            if path.suffix.lower() == ".npz":
+            suffix = path.suffix.lower()
+            if suffix == ".npz":
                 stack = self._of_npz(path)
-                names += [f"{path}#{index}" for index in range(len(stack))]
+            elif suffix in SUFFIXES:
+                stack = self._of_image(path)
             else:
-                stack = self._of_image(path)[None]
-                names.append(str(path))
+                stack = self._coloured(read_alone(path, Rule(self.size, self.limits)), str(path))
+            several = len(stack) > 1 or suffix == ".npz"
+            names += [f"{path}#{i}" if several else str(path) for i in range(len(stack))]
             stacks.append(stack)
         if not names:
             raise KRError("images: no image was found there")
@@ -117,7 +121,7 @@ class Predictor:
         if reason := self._unlike_training(found):
             raise KRError(f"{path}: {reason}")
         pixels = found.pixels if found.pixels.ndim == 3 else found.pixels[..., None]
-        return self._coloured(pixels[None], str(path))[0]
+        return self._coloured(pixels[None], str(path))
 
     def _unlike_training(self, found: Decoded) -> str | None:
         """Why a file's pixels would not mean what those of the training images did."""
@@ -202,9 +206,10 @@ def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
     known = {*SUFFIXES, ".npz"}
     for path in map(Path, paths):
         if path.is_dir():
-            yield from (
-                p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix.lower() in known
-            )
+            for p in sorted(path.rglob("*")):
+                named = p.suffix.lower() in known or kind_of_name(p.name) == "DICOM"
+                if named and p.is_file():
+                    yield p
         elif reason := NOT_READ.get(path.suffix.lower()):
             raise KRError(f"{path}: {reason}")
         else:
