@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from benchmarks import common
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.auditing.auditor import signal_scores
 from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.bootstrap import draw_weights
-from knowledge_recycling.statistics.estimate import ALPHA, LEAST_UNITS, Estimate, Floats
+from knowledge_recycling.statistics.estimate import ALPHA, LEAST_UNITS, Estimate
 from knowledge_recycling.statistics.roc import Roc
 from knowledge_recycling.statistics.two_way import Trials, auc_of, tpr_of
 from knowledge_recycling.storage.files import write_bytes, write_json

@@ -11,13 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from knowledge_recycling.arrays import Bools, Floats
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 LARGEST = 1e12
 """Of a signal: beyond it, float64 no longer tells apart what differs by a thousandth."""
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, moments
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
 
-Floats = NDArray[np.float64]
 PER_RECORD_FROM = 32
 """IN and OUT shadows from which a record's own variance is used."""
 _LEAST_VARIANCE = 1e-12

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logsumexp
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.errors import KRError
-
-Floats = NDArray[np.float64]
 
 
 def logit_margin(logits: ArrayLike, labels: ArrayLike) -> Floats:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.attacks.leave_pair_out import as_signals, leave_pair_out
 from knowledge_recycling.attacks.logit_margin import probability
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
 
-Floats = NDArray[np.float64]
 _TINY = 1e-300
 
 

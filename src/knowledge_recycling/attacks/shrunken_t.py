@@ -15,13 +15,12 @@ for one ratio of IN to OUT variance that all records share.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, moments
 from knowledge_recycling.attacks.student_t import log_t, shrunken_variance
 from knowledge_recycling.membership.members import Membership
-
-Floats = NDArray[np.float64]
 
 
 def online(signals: ArrayLike, membership: Membership) -> Floats:

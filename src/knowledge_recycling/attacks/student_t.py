@@ -11,14 +11,13 @@ between them, as far towards the pooled one as the records resemble each other:
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import digamma, poch, polygamma
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.attacks.leave_pair_out import Moments, as_signals, moments
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
-
-Floats = NDArray[np.float64]
 
 
 def online(signals: ArrayLike, membership: Membership) -> Floats:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, expit, log_expit, softmax
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.attacks.logit_margin import as_logits, logit_margin
-
-Floats = NDArray[np.float64]
 
 
 def scores(logits: ArrayLike, labels: ArrayLike) -> dict[str, Floats]:

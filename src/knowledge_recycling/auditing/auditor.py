@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.attacks import lira, rmia, shrunken_t, student_t
 from knowledge_recycling.attacks.leave_pair_out import as_signals
 from knowledge_recycling.auditing import notes
@@ -20,7 +21,7 @@ from knowledge_recycling.auditing.figures import Audit, Figures, Single
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.epsilon import epsilon_of
-from knowledge_recycling.statistics.estimate import Floats, as_scores, group_codes
+from knowledge_recycling.statistics.estimate import as_scores, group_codes
 from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS
 from knowledge_recycling.statistics.roc import Roc
 from knowledge_recycling.statistics.two_way import Trials, auc_of, rate_above, tpr_of

@@ -8,12 +8,12 @@ from scipy.stats import rankdata
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
+from knowledge_recycling.arrays import Bools, Floats
 from knowledge_recycling.auditing.figures import Control
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
-from knowledge_recycling.statistics.estimate import Estimate, Floats, group_codes
+from knowledge_recycling.statistics.estimate import Estimate, group_codes
 
-Bools = NDArray[np.bool_]
 LEVEL = 0.99
 """Of the control: at 95%, one sound audit in twenty would be thrown away."""
 

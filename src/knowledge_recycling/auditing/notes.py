@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.auditing.figures import Figures
 from knowledge_recycling.membership.members import Membership
-from knowledge_recycling.statistics.estimate import LEAST_UNITS, Floats
+from knowledge_recycling.statistics.estimate import LEAST_UNITS
 from knowledge_recycling.statistics.rates import LEAST_NONMEMBERS
 
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.privacy.clipping import Units
 from knowledge_recycling.privacy.mechanisms import noisy_outer_sum
 from knowledge_recycling.privacy.noise import NoiseSource
 
-Floats = NDArray[np.float64]
 BIAS = 0.3
 """The constant input beside the features."""
 

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
 from torch import Tensor
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.privacy.clipping import Units
 from knowledge_recycling.privacy.mechanisms import noise_scale, noisy_outer_sum
 from knowledge_recycling.privacy.noise import NoiseSource
 
-Floats = NDArray[np.float64]
 MOST_FREQUENCIES = 12
 LEAST_FREQUENCIES = 4
 CLIP = 1.0

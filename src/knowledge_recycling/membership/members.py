@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from knowledge_recycling.arrays import Bools
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.estimate import Indices, group_codes
 
-Bools = NDArray[np.bool_]
 ALMOST = 0.9
 """Share of the records on which two pipelines differ from which they count as complements: of
 independent halves of 20 records or more, one pair in ten thousand does."""

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.errors import KRError
 
-Floats = NDArray[np.float64]
 Unit = Literal["image", "patient"]
 
 LARGEST = 1e100

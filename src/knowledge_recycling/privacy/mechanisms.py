@@ -10,13 +10,12 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.privacy.clipping import Units, clipped_outer_sum, clipped_rows, clipped_sum
 from knowledge_recycling.privacy.noise import GRID_BITS, NoiseSource, grid
-
-Floats = NDArray[np.float64]
 
 SLACK = 2.0**-20
 """Share of the sensitivity added for the rounding of float64 sums (see docs/private.md)."""

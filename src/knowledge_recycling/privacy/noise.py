@@ -26,12 +26,11 @@ import os
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.errors import KRError
 
-Floats = NDArray[np.float64]
 NoiseSource = Callable[[tuple[int, ...], float], Floats]
 """Noise of a shape and a standard deviation, in multiples of `grid(scale)`. Tests pass a stub."""
 

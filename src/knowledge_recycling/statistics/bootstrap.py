@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from knowledge_recycling.statistics.estimate import ALPHA, Floats
+from knowledge_recycling.arrays import Floats
+from knowledge_recycling.statistics.estimate import ALPHA
 
 _ENTRIES = 2_000_000
 """Numbers held at a time for each array of a bootstrap chunk: 16 MB."""

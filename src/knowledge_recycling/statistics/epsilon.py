@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtrc, betainccinv, betaincinv, gammaln, xlog1py, xlogy
 
+from knowledge_recycling.arrays import Bools, Floats
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
-from knowledge_recycling.statistics.estimate import ALPHA, Floats, Indices, as_scores
-from knowledge_recycling.statistics.roc import Bools, Roc
+from knowledge_recycling.statistics.estimate import ALPHA, Indices, as_scores
+from knowledge_recycling.statistics.roc import Roc
 from knowledge_recycling.statistics.two_way import Trials, rate_above
 
 SPLITS = 51

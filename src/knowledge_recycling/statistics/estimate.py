@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.errors import KRError
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 ALPHA = 0.05

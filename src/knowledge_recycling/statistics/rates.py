@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from knowledge_recycling.arrays import Floats
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.binomial import clopper_pearson
 from knowledge_recycling.statistics.bootstrap import chunks, draw_weights, ends
-from knowledge_recycling.statistics.estimate import ALPHA, Floats, as_scores, group_codes
+from knowledge_recycling.statistics.estimate import ALPHA, as_scores, group_codes
 from knowledge_recycling.statistics.estimate import Estimate as Estimate
 from knowledge_recycling.statistics.roc import Roc
 from knowledge_recycling.statistics.two_way import Trials, auc_of, tpr_of

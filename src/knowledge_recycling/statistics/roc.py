@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from knowledge_recycling.statistics.estimate import Floats, Indices
-
-Bools = NDArray[np.bool_]
+from knowledge_recycling.arrays import Bools, Floats
+from knowledge_recycling.statistics.estimate import Indices
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from knowledge_recycling.arrays import Bools, Floats
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership.members import Membership
 from knowledge_recycling.statistics.binomial import clopper_pearson
-from knowledge_recycling.statistics.estimate import ALPHA, LEAST_UNITS, Estimate, Floats
+from knowledge_recycling.statistics.estimate import ALPHA, LEAST_UNITS, Estimate
 from knowledge_recycling.statistics.intervals import combined, logit_interval
-from knowledge_recycling.statistics.roc import Bools, Roc
+from knowledge_recycling.statistics.roc import Roc
 
 
 @dataclass(frozen=True, eq=False)
