@@ -209,7 +209,7 @@ def test_dicom_beside_images(tmp_path: Path) -> None:
     root = write(tmp_path / "data")
     for number in range(20):
         (root / "a" / f"scan{number}.dcm").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(KRError, match="a holds 20 DICOM files, which are not read, and only 8 im"):
+    with pytest.raises(KRError, match="a holds 20 DICOM files beside only 8 image files; one"):
         opened(root)
     for number in range(15):
         (root / "a" / f"scan{number}.dcm").unlink()

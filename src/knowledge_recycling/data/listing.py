@@ -161,8 +161,8 @@ class _Walk:
             text = f"{shown(name)} holds no image; fill this class or remove its folder"
         elif sum(pictures.values()) > images:
             text = (
-                f"{shown(name)} holds {told}, which are not read, and only "
-                f"{count(images, 'image')}; save them as PNG, or move them out"
+                f"{shown(name)} holds {told} beside only {count(images, 'image file')}; one set is "
+                "read from one kind, so save all as PNG, or move them out"
             )
         else:
             return
