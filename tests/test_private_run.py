@@ -114,6 +114,14 @@ def test_says_why_it_has_no_shadows(tmp_path: Path, arrays: Arrays) -> None:
     )
 
 
+def test_a_delta_of_one_image_in_n_is_told(tmp_path: Path, arrays: Arrays) -> None:
+    for delta, told in ((1 / 240, True), (1 / 241, False)):
+        config = kr.configuration("digits", epsilon=3, delta=delta)
+        record = private_run(tmp_path, arrays, until="teacher").split()
+        assert bool(guarantee.notes(config, record)) == told
+    assert guarantee.notes(kr.configuration("digits"), record) == []
+
+
 def test_no_stage_knows_the_exact_counts(tmp_path: Path, arrays: Arrays) -> None:
     run = private_run(tmp_path, arrays, until="distillation")
     counts = np.array(run.result("teacher").counts)

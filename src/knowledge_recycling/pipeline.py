@@ -162,7 +162,7 @@ def check(config: Config, run_dir: RunDir) -> tuple[SplitRecord, list[str]]:
     record = run_dir.split() if run_dir.has_split() else split
     guarantee.check(config, run_dir, record)
     tiny = [] if config.privacy.epsilon is not None else _tiny_notes(source, record)
-    return split, [*record.notes, *tiny]
+    return split, [*record.notes, *tiny, *guarantee.notes(config, record)]
 
 
 def start(config: Config, run_dir: RunDir, split: SplitRecord, notes: Sequence[str]) -> None:

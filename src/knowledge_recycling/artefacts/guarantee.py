@@ -81,6 +81,21 @@ def check(config: Config, run_dir: RunDir, record: SplitRecord) -> None:
         ledger.check(wanted, limit, folders(run_dir))
 
 
+def notes(config: Config, record: SplitRecord) -> list[str]:
+    """What the holder of the data should know of the promise asked for.
+
+    A mechanism that publishes one image in n at random keeps delta = 1/n (Dwork and Roth 2014,
+    section 2.3), so that a delta as large promises nothing.
+    """
+    images = sum(record.counts["train"])
+    if config.privacy.epsilon is None or config.privacy.delta * images < 1:
+        return []
+    return [
+        f"privacy.delta: {config.privacy.delta:g} is not below 1 in {images:,} train images: even "
+        "publishing one image at random would keep it. Choose a delta far below, 1e-5 say"
+    ]
+
+
 def spend(config: Config, run_dir: RunDir, stage: str) -> Guarantee:
     """Writes what a stage is about to spend into the ledgers; on return it is on the disk.
 
