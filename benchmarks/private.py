@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -229,20 +230,38 @@ def short_table() -> str:
     found, ordinary = results(), common.by_set(utility.RESULTS)
     lines = ["| set, unit | epsilon 1 | 3 | 8 | `fast`, no guarantee |", "|---|---|---|---|---|"]
     for name in sorted({name for name, _ in found}):
-        cells = [_short(found.get((name, epsilon), []), "teacher") for epsilon in (1.0, 3.0, 8.0)]
+        cells = [_short(found.get((name, epsilon), [])) for epsilon in (1.0, 3.0, 8.0)]
         unit = next(runs[0]["unit"] for (of, _), runs in found.items() if of == name)
-        cells.append(_short(ordinary.get((name, "fast"), []), "teacher"))
+        cells.append(_short(ordinary.get((name, "fast"), [])))
         lines.append(f"| {name}, {unit} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, _mean_loss(found, ordinary)]) + "\n"
 
 
-def _short(runs: list[dict[str, Any]], role: str) -> str:
+def _mean_loss(found: Mapping[Any, Any], ordinary: Mapping[Any, Any]) -> str:
+    """The last row: what the guarantee costs against `fast`, mean over the sets that have both."""
+    names = sorted({name for name, _ in found if (name, "fast") in ordinary})
+    cells = []
+    for epsilon in (1.0, 3.0, 8.0):
+        losses = [
+            [
+                _mean(ordinary[name, "fast"], key) - _mean(found[name, epsilon], key)
+                for name in names
+            ]
+            for key in ("accuracy", "balanced_accuracy")
+        ]
+        accuracy, balanced = np.mean(losses, axis=1)
+        cells.append(f"{accuracy:.1f} points ({balanced:.1f})")
+    return f"| mean loss, {len(names)} sets | {' | '.join(cells)} | |"
+
+
+def _mean(runs: list[dict[str, Any]], key: str) -> float:
+    return 100 * float(np.mean([run["teacher"][key] for run in runs]))
+
+
+def _short(runs: list[dict[str, Any]]) -> str:
     if not runs:
         return "not measured"
-    accuracy, balanced = (
-        100 * np.mean([run[role][key] for run in runs]) for key in ("accuracy", "balanced_accuracy")
-    )
-    return f"{accuracy:.1f}% ({balanced:.1f})"
+    return f"{_mean(runs, 'accuracy'):.1f}% ({_mean(runs, 'balanced_accuracy'):.1f})"
 
 
 def _row(name: str, epsilon: float | None, results: list[dict[str, Any]]) -> str:
