@@ -13,13 +13,13 @@ import yaml
 
 from knowledge_recycling import reporting
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.reporting.build import escape_markdown
 from knowledge_recycling.reporting.chapters import classes, images
 from knowledge_recycling.reporting.document import Notice, Table
 from knowledge_recycling.reporting.front import front
 from knowledge_recycling.reporting.judgement import judge
 from knowledge_recycling.reporting.privacy import privacy
 from knowledge_recycling.reporting.reader import RunResults
+from knowledge_recycling.reporting.templates import escape_markdown
 
 DATA = "data:image/png;base64,"
 NASTY = "<script>alert(1)</script>"

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from knowledge_recycling.auditing.figures import Estimate
 from knowledge_recycling.bundle.facts import Facts
 from knowledge_recycling.bundle.form import NOT_STATED
-from knowledge_recycling.reporting.build import escape_markdown
+from knowledge_recycling.reporting.templates import escape_markdown
 from knowledge_recycling.statistics.binomial import clopper_pearson
 
 HUB_LICENCES = """

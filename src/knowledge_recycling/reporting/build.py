@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from knowledge_recycling.reporting import templates
 from knowledge_recycling.reporting.chapters import CHAPTERS, images
 from knowledge_recycling.reporting.decision import DECISION
 from knowledge_recycling.reporting.front import front
@@ -17,7 +14,6 @@ from knowledge_recycling.reporting.judgement import Judgement, judge
 from knowledge_recycling.reporting.reader import RunResults
 from knowledge_recycling.reporting.record import record
 
-MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$])")
 BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -52,52 +48,11 @@ def build(
     first = front(found, judged, show_real)
     about = record(found, judged, first, {c.anchor: c for c in decision}, show_real)
     page = {"front": first, "decision": decision, "chapters": chapters}
-    markdown = _markdown().get_template("report.md.j2").render(page)
+    markdown = templates.markdown().get_template("report.md.j2").render(page)
     pictures = (picture for chapter in chapters for picture in chapter.pictures())
     return {
-        "report.html": _html().get_template("report.html.j2").render(page).encode(),
+        "report.html": templates.html().get_template("report.html.j2").render(page).encode(),
         "report.md": BLANK_LINES.sub("\n\n", markdown).encode(),
         "report.json": (json.dumps(about.tree(), indent=1, allow_nan=False) + "\n").encode(),
         **{f"figures/{picture.name}.png": picture.png for picture in pictures},
     }
-
-
-def escape_markdown(value: Any) -> Any:
-    r"""Makes a text mean itself in Markdown, also inside a table; markup is left as it is.
-
-    Example:
-        >>> print(escape_markdown("<b>a_b|c"))
-        &lt;b&gt;a\_b\|c
-    """
-    if hasattr(value, "__html__"):
-        return value
-    text = " ".join(str(value).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return Markup(MARKDOWN_SPECIAL.sub(r"\\\1", text))
-
-
-def css_string(text: str) -> Markup:
-    r"""A text for between the double quotes of a style sheet: what is not plain becomes an escape.
-
-    Example:
-        >>> print(css_string('a "b"</style>') + ".")
-        a \22 b\22 \3c \2f style\3e .
-    """
-    return Markup("".join(c if c.isalnum() or c in " .,-_" else f"\\{ord(c):x} " for c in text))
-
-
-def _html() -> Environment:
-    made = Environment(
-        loader=PackageLoader("knowledge_recycling", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["css_string"] = css_string
-    return made
-
-
-def _markdown() -> Environment:
-    """Every text put into the page passes `escape_markdown`, without the template asking for it."""
-    return _html().overlay(finalize=escape_markdown)

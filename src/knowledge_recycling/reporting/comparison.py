@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from knowledge_recycling.reporting import comparison_rows as rows
 from knowledge_recycling.reporting.comparison_rows import Group, Row
 from knowledge_recycling.reporting.reader import RunResults
+from knowledge_recycling.reporting.templates import html
 
 OTHER_DATA = (
     "These runs are not of the same data or image size: their figures measure different tasks."
@@ -55,14 +54,7 @@ class Comparison:
 
     def html(self) -> bytes:
         """One page that loads nothing, in the style of the report."""
-        template = Environment(
-            loader=PackageLoader("knowledge_recycling", "reporting"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        ).get_template("comparison.html.j2")
-        return template.render(found=self).encode()
+        return html().get_template("comparison.html.j2").render(found=self).encode()
 
 
 def compare(runs: Sequence[Path]) -> Comparison:
