@@ -14,24 +14,8 @@ import torch
 import knowledge_recycling as kr
 from knowledge_recycling import pipeline, stages
 from knowledge_recycling.errors import printable
+from tests.small_runs import TINIEST
 
-TINY = (
-    "teacher.width=8",
-    "teacher.blocks=[1, 1]",
-    "teacher.steps=10",
-    "teacher.evaluations=1",
-    "generator.width=8",
-    "generator.latent_channels=[2]",
-    "generator.steps=20",
-    "generator.snapshots=1",
-    "selection.screen_steps=3",
-    "selection.final_steps=3",
-    "tuning.trials=1",
-    "tuning.steps=3",
-    "tuning.final_steps=3",
-    "distillation.steps=10",
-    "runtime.threads=1",
-)
 PIXEL = 203
 """In every image below, and in no message."""
 
@@ -55,7 +39,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> kr.Run:
-    return kr.run("digits", tmp_path_factory.mktemp("runs") / "digits", settings=TINY)
+    return kr.run("digits", tmp_path_factory.mktemp("runs") / "digits", settings=TINIEST)
 
 
 def test_the_light_names_are_the_pipelines() -> None:

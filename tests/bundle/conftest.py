@@ -13,24 +13,8 @@ import numpy as np
 import pytest
 
 import knowledge_recycling as kr
+from tests.small_runs import TINIEST
 
-STEPS = (
-    "teacher.width=8",
-    "teacher.blocks=[1, 1]",
-    "teacher.steps=10",
-    "teacher.evaluations=1",
-    "generator.width=8",
-    "generator.latent_channels=[2]",
-    "generator.steps=20",
-    "generator.snapshots=1",
-    "selection.screen_steps=3",
-    "selection.final_steps=3",
-    "tuning.trials=1",
-    "tuning.steps=3",
-    "tuning.final_steps=3",
-    "distillation.steps=10",
-    "runtime.threads=1",
-)
 HOST, USER, PLACE = "plantedhost77", "planteduser77", "plantedclinic77"
 
 
@@ -57,7 +41,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
         patch.setattr(socket, "gethostname", lambda: HOST)
         patch.setattr(platform, "node", lambda: HOST)
         patch.setattr(getpass, "getuser", lambda: USER)
-        run = kr.run(folder / "images.npz", folder / "run", settings=STEPS)
+        run = kr.run(folder / "images.npz", folder / "run", settings=TINIEST)
         bundle = folder / "bundle"
         kr.release(run, bundle, synthetic=30, override="only a test")
         yield Released(run.path, bundle, private)
