@@ -194,9 +194,7 @@ def run(
 
     _check_name("until", until, NAMES)
     audited = until in NAMES[NAMES.index("audit") :]
-    if shadows is not None or canaries or reuse_choices:
-        _check_shadows(shadows or 0, canaries, workers, reuse_choices)
-    _whole("workers", workers, 1)
+    _check_shadows(0 if shadows is None else shadows, canaries, workers, reuse_choices)
     if shadows and not audited:
         raise KRError(f"until: shadows are run for the audit, and {until} comes before it")
     folder = _path(out, "out")

@@ -232,9 +232,7 @@ def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, np
     for network in (teacher, student):
         if isinstance(network, FeatureNetwork):
             network.share_features()
-    parameters = shadow.result("tuning").parameters
-    snapshot = shadow.result("selection").snapshot
-    source = artefacts.source(shadow, snapshot, teacher, parameters, runtime)
+    source = artefacts.chosen_source(shadow, teacher, runtime)
     made = source.draw(sum(source.class_counts), derive(config.seed, "release"))
     exact = runtime.exact()
     return {

@@ -82,6 +82,12 @@ def source(
     return Source(generator(run_dir, snapshot, runtime), teacher, parameters, counts, runtime)
 
 
+def chosen_source(run_dir: RunDir, teacher: nn.Module, runtime: Runtime) -> Source:
+    """The same with the snapshot and the parameters of synthesis that the run chose."""
+    snapshot = run_dir.result("selection").snapshot
+    return source(run_dir, snapshot, teacher, run_dir.result("tuning").parameters, runtime)
+
+
 def hidden_classes(config: Config, run_dir: RunDir) -> list[int]:
     """Classes whose synthetic images are near copies of their few patients, unless asked for."""
     if config.distillation.tiny_classes == "keep":

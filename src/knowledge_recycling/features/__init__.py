@@ -82,7 +82,7 @@ class Features(nn.Module):
 
     @classmethod
     def make(cls, *, channels: int, symmetry: str = "none", block: int = LARGEST) -> Features:
-        """Features scaled by procedural images, which takes 10 to 40 seconds once per process.
+        """Features scaled by procedural images, 15 to 20 core seconds once per process.
 
         A block of k features is the first k of the largest block.
 
@@ -128,8 +128,7 @@ class Features(nn.Module):
 
     def _projected(self, images: Tensor) -> Tensor:
         """Projections on the axes (n, 3, block), not yet of norm 1."""
-        blocks = self._blocks(images)
-        return torch.stack([(raw - basis.mean) @ basis.axes for raw, basis in blocks], 1)
+        return torch.stack([basis.coordinates(raw) for raw, basis in self._blocks(images)], 1)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._digest, self._made = None, False

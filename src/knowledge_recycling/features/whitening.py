@@ -19,7 +19,11 @@ class Basis:
 
     def project(self, raw: Tensor) -> Tensor:
         """Unit vectors z = unit((V'(f - m))_i (l_i / l_1)^-decay), (n, k) of raw (n, d)."""
-        return unit((raw - self.mean) @ self.axes)
+        return unit(self.coordinates(raw))
+
+    def coordinates(self, raw: Tensor) -> Tensor:
+        """The same, not yet of norm 1."""
+        return (raw - self.mean) @ self.axes
 
 
 def unit(z: Tensor) -> Tensor:

@@ -94,13 +94,8 @@ def run(config: Config, run_dir: RunDir) -> AuditResult:
 def _copies(config: Config, run_dir: RunDir, train: Split, validation: Split) -> SyntheticCopies:
     """Looks for copies of train images in a synthetic set, drawn as the Student's were."""
     runtime = Runtime.of(config)
-    source = artefacts.source(
-        run_dir,
-        run_dir.result("selection").snapshot,
-        artefacts.classifier(run_dir, "teacher", runtime),
-        run_dir.result("tuning").parameters,
-        runtime,
-    )
+    teacher = artefacts.classifier(run_dir, "teacher", runtime)
+    source = artefacts.chosen_source(run_dir, teacher, runtime)
     seed = derive(config.seed, "copies")
     made = source.draw(LOOKED_AT, seed).images.permute(0, 2, 3, 1).cpu().numpy()
     used = np.random.default_rng(seed).permutation(len(validation))[:LOOKED_AT]

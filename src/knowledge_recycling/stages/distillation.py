@@ -34,9 +34,7 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
     section = config.distillation
     folder = run_dir.stage("distillation")
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
-    snapshot = run_dir.result("selection").snapshot
-    parameters = run_dir.result("tuning").parameters
-    source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
+    source = artefacts.chosen_source(run_dir, teacher, runtime)
     spec = artefacts.student_spec(config, run_dir)
     if spec["network"] == "features":
         return _linear(config, run_dir, source, spec)
@@ -66,8 +64,8 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
         regeneration_period=section.regeneration_period,
         synthetic_images=lessons.images_drawn(),
         acceptance=acceptance,
-        snapshot=snapshot,
-        synthesis=parameters,
+        snapshot=run_dir.result("selection").snapshot,
+        synthesis=source.parameters,
     )
 
 

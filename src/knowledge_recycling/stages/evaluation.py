@@ -73,9 +73,7 @@ def _diagnostics(config: Config, run_dir: RunDir, test: Split) -> Diagnostics:
     """
     runtime = Runtime.of(config)
     teacher = artefacts.classifier(run_dir, "teacher", runtime)
-    snapshot = run_dir.result("selection").snapshot
-    parameters = run_dir.result("tuning").parameters
-    source = artefacts.source(run_dir, snapshot, teacher, parameters, runtime)
+    source = artefacts.chosen_source(run_dir, teacher, runtime)
     seed = derive(config.seed, "diagnostics")
     used = np.random.default_rng(seed).permutation(len(test))[:MOST_REFERENCES]
     made = source.draw(max(len(used), LEAST_SYNTHETIC), seed)

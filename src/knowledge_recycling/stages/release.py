@@ -83,13 +83,8 @@ def run(config: Config, run_dir: RunDir, out: Path, facts: Facts, wanted: Wanted
 def _draw(config: Config, run_dir: RunDir, wanted: Wanted) -> tuple[Labelled, SyntheticFacts]:
     """Draws until there are enough images that are no copies."""
     runtime = Runtime.of(config)
-    source = artefacts.source(
-        run_dir,
-        run_dir.result("selection").snapshot,
-        artefacts.classifier(run_dir, "teacher", runtime),
-        run_dir.result("tuning").parameters,
-        runtime,
-    )
+    teacher = artefacts.classifier(run_dir, "teacher", runtime)
+    source = artefacts.chosen_source(run_dir, teacher, runtime)
     names = run_dir.split().class_names
     hidden = artefacts.hidden_classes(config, run_dir)
     if len(hidden) == len(names):
