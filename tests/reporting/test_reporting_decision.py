@@ -93,7 +93,7 @@ def test_the_band_says_what_the_gate_decides(case: Case) -> None:
     run, words, files = case
     assert judge(run).answer == words
     html = files["report.html"].decode()
-    assert f'<p class="answer">{words}</p>' in html
+    assert f'<h2 class="answer">{words}</h2>' in html
     opens = words.startswith(("LEAK FOUND, within", "NO LEAK", "FORMAL"))
     assert (judge(run).gate.exit_code == 0) == opens
     assert ("The gate is open." in html) == opens
