@@ -77,7 +77,9 @@ def medmnist(folder: Path) -> tuple[Path, np.ndarray, np.ndarray]:
         split: np.stack([dicom_files.bars(int(y), 7 * n + i, side=28) for i, y in enumerate(of)])
         for (split, n), of in zip(sizes.items(), labels.values(), strict=True)
     }
-    arrays = {f"{split}_images": images[split].astype(np.uint8) for split in sizes}
+    arrays: dict[str, np.ndarray] = {
+        f"{split}_images": images[split].astype(np.uint8) for split in sizes
+    }
     arrays |= {f"{split}_labels": labels[split][:, None] for split in sizes}
     np.savez(folder / "scansmnist.npz", allow_pickle=False, **arrays)
     # kr counts the splits one after the other.
