@@ -58,7 +58,9 @@ def moduli(maps: Tensor, kernels: Tensor) -> Tensor:
     margin = kernels.shape[-1] // 2
     padded = pad(maps.reshape(n * m, 1, h, w), (margin,) * 4, mode="replicate")
     real, imaginary = conv2d(padded, kernels).chunk(2, dim=1)
-    return torch.sqrt(real**2 + imaginary**2 + 1e-12).reshape(n, m, -1, h, w)
+    # A small number added under the root would be lost on the way to ONNX.
+    power = (real**2 + imaginary**2).clamp(min=1e-12)
+    return torch.sqrt(power).reshape(n, m, -1, h, w)
 
 
 def scattering(images: Tensor, kernels: Tensor) -> Tensor:
