@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY
 from knowledge_recycling.config import Config
 from knowledge_recycling.membership import plan
 from tests.small_runs import CANARIES, COUNT, TINY
+from tests.workers.watch import alive, children, wait_until
 
 
 def planned(run: kr.RunDir) -> dict[str, np.ndarray]:
@@ -180,21 +178,3 @@ def test_workers_end_with_a_killed_command_and_the_same_command_goes_on(
     about = kr.RunDir(run).result("audit").shadows
     assert about is not None
     assert about.count == COUNT
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -204,22 +204,25 @@ def _on_cluster(
     run_dir: RunDir, config: Config, todo: list[int], engine: RayCluster
 ) -> Iterator[tuple[int, float]]:
     """As `one`, on machines that know nothing of the run directory."""
+    common = _common(run_dir, config)
+    engine = replace(engine, gpus=int(common.device == "cuda"))
+    with closing(engine.map(far, common, todo, config.runtime.threads)) as ended:
+        for home in ended:
+            _store(run_dir, common, home)
+            yield home.k, home.seconds
+
+
+def _common(run_dir: RunDir, config: Config) -> Common:
     plan = _plan(run_dir)
-    device = Runtime.of(config).device.type
-    common = Common(
+    return Common(
         plan=plan,
         source=data.open_source(plan.config.data),
         choices=_choices(run_dir, plan),
         trust_code=run_dir.trust_code,
         networks=run_dir.networks,
         versions=versions(),
-        device=device,
+        device=Runtime.of(config).device.type,
     )
-    engine = replace(engine, gpus=int(device == "cuda"))
-    with closing(engine.map(far, common, todo, config.runtime.threads)) as ended:
-        for home in ended:
-            _store(run_dir, common, home)
-            yield home.k, home.seconds
 
 
 def far(common: Common, k: int, threads: int) -> Home:
