@@ -7,7 +7,7 @@ record of the pool are stored, its models are dropped.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -178,7 +178,7 @@ class Home:
 
 def _work(
     run_dir: RunDir, config: Config, todo: list[int], engine: Engine, keep_models: bool
-) -> Iterator[tuple[int, float]]:
+) -> Generator[tuple[int, float]]:
     """Yields the number of each shadow and the seconds it took, once its signals are stored."""
     if isinstance(engine, RayCluster):
         yield from _on_cluster(run_dir, config, todo, engine)
@@ -202,7 +202,7 @@ def one(run_dir: RunDir, k: int, threads: int, keep_models: bool) -> tuple[int, 
 
 def _on_cluster(
     run_dir: RunDir, config: Config, todo: list[int], engine: RayCluster
-) -> Iterator[tuple[int, float]]:
+) -> Generator[tuple[int, float]]:
     """As `one`, on machines that know nothing of the run directory."""
     common = _common(run_dir, config)
     engine = replace(engine, gpus=int(common.device == "cuda"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -19,19 +20,26 @@ import pytest
 import knowledge_recycling as kr
 from knowledge_recycling import data, pipeline, shadow_runs
 from knowledge_recycling.config import Config
-from knowledge_recycling.workers import Processes, RayCluster, engine, ray_cluster
+from knowledge_recycling.membership import plan
+from knowledge_recycling.workers import Processes, RayCluster, engine, fleeting, ray_cluster
 from tests.faults.test_faults import SETTINGS
 from tests.workers import jobs
 from tests.workers.watch import alive, children, wait_until
 
-COUNT = 8
-NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-LOOPBACK = {"node_ip_address": "127.0.0.2"}  # Ray takes 127.0.0.1 for the machine's own address
+COUNT, CANARIES = 8, 6
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "object_store_memory": 100 * 2**20,
+    "include_dashboard": False,
+}
+LOOPBACK: dict[str, Any] = {
+    "node_ip_address": "127.0.0.2"
+}  # Ray takes 127.0.0.1 for the machine's own address
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """Where Ray and the work that it runs write, in a folder whose name is short for its sockets."""
+    """Where Ray and the work that it runs write; of a short name, for Ray's sockets lie there."""
     folder = Path(tempfile.mkdtemp(prefix="kr-ray-", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
@@ -47,9 +55,11 @@ def home() -> Iterator[Path]:
 def cluster(home: Path) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args=NODE | LOOPBACK)
+    quick = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 500}
+    head = NODE | {"_system_config": quick}
+    found = Cluster(initialize_head=True, head_node_args=head)
     try:
-        found.add_node(**NODE, **LOOPBACK)
+        found.add_node(**NODE)
         yield found
     finally:
         found.shutdown()
@@ -68,6 +78,13 @@ def working_in(folder: Path) -> list[int]:
     return found
 
 
+def in_a_shadow(pid: int) -> bool:
+    """Whether a process has a shadow's lock open."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return any(fleeting.PREFIX in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
@@ -78,21 +95,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kr.run(folder / "set.npz", folder / "run", settings=SETTINGS, until="evaluation").path
 
 
-def shadows(trained: Path, target: Path, engine: Processes | RayCluster) -> kr.RunDir:
-    run = kr.RunDir(target)
-    if not target.exists():
-        shutil.copytree(trained, target)
-    config = Config.load(target / "config.yaml")
-    shadow_runs.run(run, config, COUNT, engine=engine, reuse_choices=True, canaries=6)
-    return run
+def planned(trained: Path, target: Path, canaries: int = 0) -> tuple[kr.RunDir, Config]:
+    """A copy of the run whose shadows are drawn."""
+    shutil.copytree(trained, target)
+    run, config = kr.RunDir(target), Config.load(target / "config.yaml")
+    options = {"reuse_choices": True, "canary_count": canaries}
+    plan.draw(run.shadows, run.split(), config, COUNT, **options)  # type: ignore[arg-type]
+    return run, config
 
 
-def signals(run: kr.RunDir) -> list[bytes]:
-    return [(run.shadow(k).path / "signals.npz").read_bytes() for k in range(COUNT)]
+def signals(run: kr.RunDir, k: int) -> bytes:
+    return (run.shadow(k).path / "signals.npz").read_bytes()
 
 
 def test_work_is_done_and_refusals_come_home(cluster: Any, tmp_path: Path) -> None:
-    place = RayCluster(2, cluster.address)
+    place = RayCluster(2)  # at `auto`, which finds it
     found = set(place.map(jobs.add, np.ones(3), [1, 2, 3], None))
     assert found == {(1, 4.0, 1), (2, 5.0, 1), (3, 6.0, 1)}
     with pytest.raises(kr.KRError, match=r"^on the machine \S+: task 1: is refused$") as refusal:
@@ -114,47 +131,52 @@ def test_whoever_stops_listening_ends_the_work(cluster: Any, tmp_path: Path) -> 
     wait_until((tmp_path / "1").exists)
     napping = int((tmp_path / "1").read_text())
     assert alive(napping)
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     wait_until(lambda: not alive(napping))
 
 
 def test_with_a_machine_killed_all_shadows_end_bit_for_bit_as_processes_have_them(
     cluster: Any, home: Path, trained: Path, tmp_path: Path
 ) -> None:
-    here = shadows(trained, tmp_path / "here" / "run", Processes(1))
+    here, config = planned(trained, tmp_path / "here" / "run", CANARIES)
+    there, _ = planned(trained, tmp_path / "there" / "run", CANARIES)
+    options: dict[str, Any] = {"reuse_choices": True, "canaries": CANARIES}
+    for k in range(4):
+        shadow_runs.one(here, k, 1, keep_models=False)
     (second,) = cluster.worker_nodes
     raylet = second.all_processes["raylet"][0].process.pid
-    target = tmp_path / "there" / "run"
     killed: list[int] = []
 
     def kill_in_the_middle() -> None:
-        wait_until(lambda: bool(list(target.glob("shadows/*/signals.npz"))))
-        # A worker has a child while its folder lasts: a shadow is under way.
-        wait_until(lambda: any(children(worker) for worker in children(raylet)))
+        wait_until(lambda: bool(list(there.shadows.glob("*/signals.npz"))))
+        wait_until(lambda: any(in_a_shadow(worker) for worker in children(raylet)))
         killed.extend(children(raylet))
         cluster.remove_node(second, allow_graceful=False)
 
     killer = threading.Thread(target=kill_in_the_middle)
     killer.start()
-    there = shadows(trained, target, RayCluster(2, cluster.address))
+    shadow_runs.run(there, config, COUNT, engine=RayCluster(2, cluster.address), **options)
     killer.join()
-    assert signals(there) == signals(here)
+    assert killed
+    assert [signals(there, k) for k in range(4)] == [signals(here, k) for k in range(4)]
     wait_until(lambda: not any(alive(pid) for pid in killed))
-    wait_until(lambda: not list(home.glob("kr-shadow-*")), 10)
+    wait_until(lambda: not list(home.glob(f"{fleeting.PREFIX}*")), 10)
     assert not list(there.shadows.rglob("*.safetensors"))
-    # What another engine is missing it adds, and the audit makes no difference.
-    (there.shadow(3).path / "signals.npz").unlink()
-    shadows(trained, target, Processes(1))
-    assert signals(there) == signals(here)
-    for run in (here, there):
-        pipeline.run_stage("audit", Config.load(run.path / "config.yaml"), run)
-    assert there.result("audit").targets == here.result("audit").targets
-    assert kr.verify(target)
+    # What is missing another engine adds, and the audit makes no difference.
+    of_ray = signals(there, 5)
+    (there.shadow(5).path / "signals.npz").unlink()
+    shadow_runs.run(there, config, COUNT, engine=Processes(1), **options)
+    assert signals(there, 5) == of_ray
+    pipeline.run_stage("audit", config, there)
+    found = there.result("audit").shadows
+    assert found is not None
+    assert found.count == COUNT
+    assert kr.verify(there)
 
 
 def test_what_was_begun_here_is_cleared_away(trained: Path, tmp_path: Path) -> None:
-    run = shadows(trained, tmp_path / "run", Processes(1))
-    config = Config.load(run.path / "config.yaml")
+    run, config = planned(trained, tmp_path / "run")
+    shadow_runs.one(run, 0, 1, keep_models=True)
     shadow = run.shadow(0)
     common = shadow_runs._common(run, config)
     home = shadow_runs.Home(0, 1.0, 1, (shadow.path / "signals.npz").read_bytes())
@@ -162,26 +184,19 @@ def test_what_was_begun_here_is_cleared_away(trained: Path, tmp_path: Path) -> N
     (shadow.path / "generator" / "state.pt").touch()
     shadow_runs._store(run, common, home)
     left = sorted(str(p.relative_to(shadow.path)) for p in shadow.path.rglob("*") if p.is_file())
-    assert [name for name in left if not name.startswith(".")] == [
+    assert [name for name in left if not name.startswith(".")] == [  # neither networks nor state
         "config.yaml",
         "log.txt",
         "seconds.json",
-        "selection/inputs.json",
         "selection/result.json",
         "signals.npz",
         "split.json",
-        "tuning/inputs.json",
         "tuning/result.json",
     ]
 
 
 def test_another_version_is_refused(trained: Path, tmp_path: Path) -> None:
-    run = kr.RunDir(tmp_path / "run")
-    shutil.copytree(trained, run.path)
-    config = Config.load(run.path / "config.yaml")
-    shadow_runs.plan.draw(
-        run.shadows, run.split(), config, COUNT, reuse_choices=False, canary_count=0
-    )
+    run, config = planned(trained, tmp_path / "run")
     common = shadow_runs._common(run, config)
     other = replace(common, versions={**common.versions, "torch": "1.0"})
     with pytest.raises(kr.KRError, match=r"^torch is \S+ here but 1.0 on the machine that asks; "):
@@ -205,10 +220,13 @@ def test_models_cannot_be_kept(trained: Path) -> None:
         shadow_runs.run(run, config, COUNT, engine=RayCluster(1), keep_models=True)
 
 
-def test_no_cluster_and_no_ray_end_in_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_cluster_and_no_ray_end_in_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(kr.KRError, match=r"^address: there is no Ray cluster at auto .*ray start"):
         list(RayCluster(1).map(jobs.add, np.ones(1), [1], 1))
-    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(kr.KRError, match=r"pip install 'knowledge-recycling\[ray\]'$"):
         engine("ray", 1, None)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Processes:
         shared: Shared,
         tasks: Sequence[Task],
         threads: int | None,
-    ) -> Iterator[Done]:
+    ) -> Generator[Done]:
         """Yields what the work returns, in the order in which the tasks end.
 
         Args:

@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -76,7 +76,7 @@ class RayCluster:
         shared: Shared,
         tasks: Sequence[Task],
         threads: int | None,
-    ) -> Iterator[Done]:
+    ) -> Generator[Done]:
         """Yields what the work returns, in the order in which the tasks end.
 
         Args:
@@ -94,7 +94,7 @@ class RayCluster:
 
         with _connected(self.address):
             each = threads or _share(self.workers)
-            call = ray.remote(_told).options(
+            call: Any = ray.remote(_told).options(
                 num_cpus=each, num_gpus=self.gpus, max_retries=RETRIES, retry_exceptions=False
             )
             common = ray.put(shared)
