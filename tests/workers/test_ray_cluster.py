@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,9 @@ def home() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("TMPDIR", str(folder))
+        # Ray listens on all addresses of the machine, and runs what it is sent.
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")
         (folder / "ray").mkdir()
@@ -220,12 +224,10 @@ def test_models_cannot_be_kept(trained: Path) -> None:
         shadow_runs.run(run, config, COUNT, engine=RayCluster(1), keep_models=True)
 
 
-def test_no_cluster_and_no_ray_end_in_sentences(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    with pytest.raises(kr.KRError, match=r"^address: there is no Ray cluster at auto .*ray start"):
-        list(RayCluster(1).map(jobs.add, np.ones(1), [1], 1))
+def test_no_cluster_and_no_ray_end_in_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("127.0.0.2:1", "ray://127.0.0.2:1", "127.0.0.2:x", "nowhere"):
+        with pytest.raises(kr.KRError, match=f"^address: there is no Ray cluster at {address} "):
+            list(RayCluster(1, address).map(jobs.add, np.ones(1), [1], 1))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(kr.KRError, match=r"pip install 'knowledge-recycling\[ray\]'$"):
         engine("ray", 1, None)

@@ -11,7 +11,9 @@ import importlib.util
 import logging
 import os
 import platform
+import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -137,12 +139,14 @@ def _connected(address: str) -> Iterator[None]:
         return
     with _place_of(address) as options:
         try:
+            _knock(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as error:  # Ray raises a dozen kinds
+            reason = str(error).splitlines()[0].rstrip(".")
             raise KRError(
                 f"address: there is no Ray cluster at {address} that this machine can join "
-                f"({str(error).splitlines()[0]}). Start one with `ray start --head`, name "
-                "another address, or take `local`."
+                f"({reason}). Start one with `ray start --head`, name another address, or take "
+                "`local`."
             ) from None
         try:
             yield
@@ -150,22 +154,33 @@ def _connected(address: str) -> Iterator[None]:
             ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Fails at once where nothing listens, for which Ray would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
 @contextlib.contextmanager
 def _place_of(address: str) -> Iterator[dict[str, Any]]:
-    """How Ray is started here for this call alone: on the loopback, its files for this user."""
+    """How Ray is started here for this call alone: closed to others, and leaving nothing."""
     if address != "local":
         yield {}
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    wanted = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
     folder = tempfile.mkdtemp(prefix="kr-ray-")
     try:
-        yield {
-            "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
-            "_temp_dir": folder,
-        }
+        yield {"include_dashboard": False, "_temp_dir": folder}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for name in added:
+            del os.environ[name]
 
 
 def _share(workers: int) -> int:
