@@ -167,16 +167,15 @@ def _place_of(address: str) -> Iterator[dict[str, Any]]:
     if address != "local":
         yield {}
         return
-    wanted = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    }
+    # Ray asks whoever connects for a token, and would else keep one in the user's home.
+    wanted = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
-    folder = tempfile.mkdtemp(prefix="kr-ray-")
+    # Ray opens its folder to all users, so it gets one in a closed one; of a short name, for its
+    # sockets lie there.
+    folder = tempfile.mkdtemp(prefix="kr-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
     try:
-        yield {"include_dashboard": False, "_temp_dir": folder}
+        yield {"include_dashboard": False, "_temp_dir": os.path.join(folder, "r")}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         for name in added:
