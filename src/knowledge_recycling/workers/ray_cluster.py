@@ -145,8 +145,8 @@ def _connected(address: str) -> Iterator[None]:
             reason = str(error).splitlines()[0].rstrip(".")
             raise KRError(
                 f"address: there is no Ray cluster at {address} that this machine can join "
-                f"({reason}). Start one with `ray start --head`, name another address, or take "
-                "`local`."
+                f"({reason}). Start one with Ray's command `ray start`, name another address, or "
+                "take `local`."
             ) from None
         try:
             yield
