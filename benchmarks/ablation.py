@@ -135,7 +135,7 @@ def _table(preset: str, sets: dict[str, list[dict[str, Any]]]) -> str:
     """What a row has more is paired within the sets; its interval is over the sets."""
     rows = [
         [
-            f"preset {preset}",
+            f"preset {preset}: CAS gap, diagnostic AUC",
             *sets,
             f"mean of {len(sets)} sets",
             "more than the row above",
@@ -151,11 +151,11 @@ def _table(preset: str, sets: dict[str, list[dict[str, Any]]]) -> str:
         gaps = np.array([gap.value for gap in estimates])
         aucs = np.array([np.mean([one["student"]["auc"] for one in of]) for of in variants])
         columns = zip([*estimates, mean_interval(gaps)], [*aucs, aucs.mean()], strict=True)
-        cells = [f"{common.signed(gap)}, AUC {auc:.3f}" for gap, auc in columns]
+        cells = [f"{common.signed(gap)}, {auc:.3f}" for gap, auc in columns]
         gain = ""
         if before:
             more_gap, more_auc = mean_interval(gaps - before[0]), mean_interval(aucs - before[1])
-            gain = f"{common.signed(more_gap)}, AUC {common.signed(more_auc, digits=3)}"
+            gain = f"{common.signed(more_gap)}, {common.signed(more_auc, digits=3)}"
         seconds = np.median([one["seconds"] for of in variants for one in of])
         rows.append([words, *cells, gain, f"{seconds / 60:.1f}"])
         before = gaps, aucs

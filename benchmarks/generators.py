@@ -155,7 +155,7 @@ def _cell(found: list[dict[str, Any]]) -> str:
     auc = np.mean([row["validation"]["auc"] for row in found])
     minutes = np.median([row["seconds"] for row in found]) / 60
     interval = f" ({accuracy.low:.1f} to {accuracy.high:.1f})" if len(found) > 1 else ""
-    return f"{accuracy.value:.1f}%{interval}, AUC {auc:.3f}, {minutes:.1f} min"
+    return f"{accuracy.value:.1f}%{interval}, diagnostic AUC {auc:.3f}, {minutes:.1f} min"
 
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ def table() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for (fpr, pipelines, grouped, units), group in sorted(kinds.items()):
-        figure = f"TPR at {fpr:.1%} FPR" if fpr else "AUC"
+        figure = f"TPR at {fpr:.1%} FPR" if fpr else "attack AUC"
         whose = f"{units:,} {'patients' if grouped else 'records'}"
         shares = [[c[m]["coverage"] for c in group] for m in ("influence", "bootstrap")]
         wide = np.mean([c["influence"]["width"] / c["bootstrap"]["width"] for c in group])

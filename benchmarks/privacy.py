@@ -222,11 +222,12 @@ def short_table() -> str:
     planted = max(found, key=lambda one: _planted(one)["value"])
     images = max(found, key=lambda one: _auc(one, "synthetic")["value"])
     rows = (
-        f"- **The Student**: AUC {_estimate(_auc(student, 'student'))} on {student['dataset']}, "
-        f"the worst of {len(found)} sets; its Teacher {_estimate(_auc(student, 'teacher'))}.\n",
-        f"- **The Student, planted worst cases**: AUC {_estimate(_planted(planted))} on "
+        f"- **The Student**: attack AUC {_estimate(_auc(student, 'student'))} on "
+        f"{student['dataset']}, the worst of {len(found)} sets; its Teacher "
+        f"{_estimate(_auc(student, 'teacher'))}.\n",
+        f"- **The Student, planted worst cases**: attack AUC {_estimate(_planted(planted))} on "
         f"{planted['dataset']}.\n",
-        f"- **The synthetic images**: AUC {_estimate(_auc(images, 'synthetic'))} on "
+        f"- **The synthetic images**: attack AUC {_estimate(_auc(images, 'synthetic'))} on "
         f"{images['dataset']}.\n",
     )
     old = sorted({one["pipelines_commit"] for one in found} & OLD_PIPELINES)

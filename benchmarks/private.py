@@ -207,7 +207,10 @@ def table() -> str:
     """Accuracy / AUC / balanced accuracy on test by set and epsilon, means over the seeds."""
     found = results()
     names = sorted({name for name, _ in found})
-    head = "| set (train images, unit) | epsilon | seeds | Teacher | AUC | balanced | Student |"
+    head = (
+        "| set (train images, unit) | epsilon | seeds | Teacher | diagnostic AUC | balanced "
+        "| Student |"
+    )
     lines = [head, "|---|---|---|---|---|---|---|"]
     for name in names:
         for epsilon in EPSILONS:

@@ -98,8 +98,10 @@ def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
 def table() -> str:
     """The result files as a Markdown table, one row a set and preset."""
     head = (
-        "| set | preset | seeds | published accuracy | Teacher accuracy / AUC | "
-        "Student accuracy / AUC | CAS gap, points | minutes | peak memory |\n" + "|---" * 9 + "|\n"
+        "| set | preset | seeds | published accuracy | Teacher accuracy / diagnostic AUC | "
+        "Student accuracy / diagnostic AUC | CAS gap, points | minutes | peak memory |\n"
+        + "|---" * 9
+        + "|\n"
     )
     sets = sorted(common.by_set(RESULTS).items())
     rows = [_row(*key, runs) for key, runs in sets]

@@ -18,7 +18,7 @@ def main(members: int = 1000, nonmembers: int = 1000) -> Audit:
     found = kr.audit_scores(member_scores, nonmember_scores)
     for name, figures in found.attacks.items():
         auc, tpr = figures.auc, figures.tpr_at_fpr["0.01"]
-        print(f"{name}: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})")
+        print(f"{name}: attack AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})")
         if tpr is not None:  # None where there are too few non-members
             print(f"{name}: TPR at 1% FPR {tpr.value:.3f} ({tpr.low:.3f} to {tpr.high:.3f})")
     print("These are lower bounds: another attack may see more.")

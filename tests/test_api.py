@@ -115,6 +115,13 @@ def test_a_home_folder_is_meant_as_a_shell_means_it(
     assert not (tmp_path / "~").exists()
 
 
+def test_a_fork_the_wrong_way_round_is_told(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(kr.KRError, match="the other way round"):
+        kr.run("digits", tmp_path / "new", fork=tmp_path / "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
 def test_a_fork_that_cannot_start_leaves_nothing(tmp_path: Path, trained: list[str]) -> None:
     data, run = tmp_path / "set.npz", tmp_path / "run"
     np.savez(data, images=IMAGES, labels=LABELS)

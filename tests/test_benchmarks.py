@@ -148,9 +148,9 @@ def test_the_ablation_pairs_each_gain_within_the_sets(
     monkeypatch.setattr(ablation, "RESULTS", tmp_path)
     rows = ablation.table().splitlines()
     assert rows[2] == "| seeds | 2 | 1 |  |  |  |"
-    assert rows[3].split(" | ")[2] == "-1.0 (-10.0 to +8.0), AUC 0.800"
+    assert rows[3].split(" | ")[2] == "-1.0 (-10.0 to +8.0), 0.800"
     assert rows[3].split(" | ")[3].startswith("-2.0 (")
-    gain = "| +1.0 (+1.0 to +1.0), AUC +0.010 (+0.010 to +0.010) | 1.5 |"
+    gain = "| +1.0 (+1.0 to +1.0), +0.010 (+0.010 to +0.010) | 1.5 |"
     assert all(row.endswith(gain) for row in rows[4:])
     assert len(rows) == 3 + len(ablation.WORDS)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import knowledge_recycling
+from tests.words import bare_auc
 
 PACKAGE = Path(knowledge_recycling.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,11 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         target = page.parent / file if file else page
         assert target.exists(), link
         assert not heading or heading in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_an_auc_is_an_attacks_or_diagnostic(page: Path) -> None:
+    assert bare_auc(page.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

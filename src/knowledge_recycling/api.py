@@ -228,6 +228,11 @@ def run(
         _check_kept(folder, arrays)
     run_dir = Run(target, trust_code=trust_code, networks=_named_networks(resolved, settings))
     if fork is not None:
+        if not folder.exists() and target.exists():
+            raise KRError(
+                f"fork: {folder} is not there and {target} is. `-o` (in Python: out) names the run "
+                "that is there and --fork the new one: the other way round?"
+            )
         finished = open_run(folder)
         if not arrays:
             pipeline.check(resolved, run_dir)  # else a typo would leave a copy of the run

@@ -472,8 +472,8 @@ def _table(*headings: str) -> Table:
 
 
 def _show_attacks(attacks: Mapping[str, Mapping[str, Figures]]) -> None:
-    """Prints AUC and TPR at 1% FPR of each attack on each target, with 95% intervals."""
-    table = _table("target", "attack", "AUC", "TPR at 1% FPR")
+    """Prints attack AUC and TPR at 1% FPR of each attack on each target, with 95% intervals."""
+    table = _table("target", "attack", "attack AUC", "TPR at 1% FPR")
     for target, found in attacks.items():
         for name, figures in found.items():
             cells = (figures.auc, figures.tpr_at_fpr["0.01"])

@@ -50,7 +50,7 @@ class Data(Section):
     source: str = ""
     """`digits`, a path (npz file, image folder, CSV manifest, Parquet), `hf:NAME` or a MedMNIST
     name."""
-    size: int | None = Field(None, ge=8, le=64)
+    size: int | None = Field(None, ge=8, le=224)
     """Side in pixels that images are resized to, with antialiasing; None keeps them as they are."""
     val_fraction: float = Field(0.15, gt=0.0, lt=0.5)
     """Share of the images drawn for validation where the source has no validation split."""

@@ -203,6 +203,7 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
     stage.prepare(config, run_dir)
     resumed = run_dir.begin(stage.name, inputs)
     say(run_dir, f"{stage.name}: {'goes on' if resumed else 'starts'}")
+    circumstances = Runtime.of(config).describe()  # of the code as it is now
     reset_peak_memory()
     begin = time.monotonic()
     result = stage.run(config, run_dir)
@@ -214,7 +215,7 @@ def advance(stage: Stage, config: Config, run_dir: RunDir) -> None:
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         peak_memory_bytes=peak_memory_bytes(),
         resumed=resumed,
-        **Runtime.of(config).describe(),
+        **circumstances,
     )
     for warning in result.warnings():
         say(run_dir, f"warning: {warning}")

@@ -51,7 +51,7 @@ def test_scores_with_the_wrong_sign_are_called_out() -> None:
     found = audit_scores(*losses)
     other = auc(-losses[0], -losses[1])
     (note,) = [n for n in found.notes if "Higher must mean member" in n]
-    assert f"minus the scores gives an AUC of {other:.2f}" in note
+    assert f"minus the scores gives an attack AUC of {other:.2f}" in note
     assert not [n for n in audit_scores(*(-x for x in losses)).notes if "Higher" in n]
 
 

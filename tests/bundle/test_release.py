@@ -32,6 +32,7 @@ from knowledge_recycling.releasing import GateShutError, channels
 from knowledge_recycling.stages.release import Wanted, _draw
 from knowledge_recycling.storage.run_dir import RunDir
 from tests.bundle.conftest import HOST, PLACE, USER, Released
+from tests.words import bare_auc
 
 ZOOMS = (1, 10)
 """The report enlarges images of 8 pixels tenfold."""
@@ -187,6 +188,7 @@ def test_the_cards_say_what_report_json_says(released: Released) -> None:
     metrics = {m["type"]: m["value"] for m in index[0]["results"][0]["metrics"]}
     assert metrics["accuracy"] == round(facts["student"]["accuracy"], 4)
     text = card.read_text()
+    assert bare_auc(text) == []
     for sentence in (
         "Not audited: no shadows were run",
         "Reason given: only a test",

@@ -31,6 +31,16 @@ def test_values_on_no_scale_are_no_black_image(tmp_path: Path) -> None:
     assert read_alone(path, Rule(16, (0.0, 4095.0))).max() > 100
 
 
+def test_a_stated_range_clips_scans_as_in_training_and_refuses_other_files(tmp_path: Path) -> None:
+    values = bars(0, 0, high=4000).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    rule = Rule(16, (0.0, 1000.0))
+    with pytest.raises(KRError, match=r"x\.png: holds values outside the range of training, \(0"):
+        read_alone(tmp_path / "x.png", rule)
+    found = read_alone(write(tmp_path / "x.dcm", values), rule)[0, ..., 0]
+    np.testing.assert_allclose(found, np.clip(values / 1000, 0, 1) * 255, atol=1)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -29,8 +29,8 @@ def test_all_that_stands_in_the_way_is_said_at_once(paint: Paint) -> None:
         f"{root}: 4 things stand in the way:",
         "  1. b/5.png cannot be decoded: not an image; replace it, or go on without broken files",
         "  2. images have 2 sizes, most often 512 x 400 pixels (height x width; 6 files), and one "
-        "square size is needed; 28 is the fast choice, 64 shows more and takes about 4 times as "
-        "long",
+        "square size is needed; 28 is the fast choice, 64 and 224 show more and take about 5 and "
+        "10 times as long",
         "  3. mixes 6 grey files with 5 colour files; kind must not tell classes or sites apart, "
         "so bring all to one (grey, or rgb)",
         f"  4. data.groups: {root}/p.csv: 10 images without a group, such as a/1.png; give each "

@@ -21,7 +21,7 @@ from knowledge_recycling.generators.latent import (
     kl_to_standard_normal,
 )
 
-SIZES = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+SIZES = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 224)
 
 
 def maps(x: Tensor) -> list[Tensor]:

@@ -16,8 +16,15 @@ from knowledge_recycling import cli
 from knowledge_recycling.config import Config
 from knowledge_recycling.reporting.comparison import Comparison, compare
 from knowledge_recycling.reporting.comparison_rows import Entry
-from knowledge_recycling.results import EvaluationResult, Guarantee, TeacherResult, read
+from knowledge_recycling.results import (
+    AuditResult,
+    EvaluationResult,
+    Guarantee,
+    TeacherResult,
+    read,
+)
 from tests.reporting.conftest import PRIVATE, make_run, put
+from tests.words import bare_auc
 
 
 def entries(found: Comparison, name: str) -> tuple[Entry, ...]:
@@ -92,6 +99,18 @@ def test_one_seed_is_not_counted_twice(tmp_path: Path) -> None:
     assert entries(found, "CAS gap, points")[0].note == "-2.4 to +0.6"
 
 
+def test_runs_of_two_versions_are_two_columns(tmp_path: Path) -> None:
+    runs = [with_config(make_run(tmp_path / name), seed=i) for i, name in enumerate("ab")]
+    assert compare(runs).columns == ("a, b",)
+    before = read(runs[1] / "audit" / "result.json", AuditResult)
+    later = {"knowledge-recycling": "0.2.0, commit 0123456789ab"}
+    put(runs[1], before.model_copy(update={"versions": later}))
+    found = compare(runs)
+    assert found.columns == ("a", "b")
+    versions = [e.text for e in entries(found, "version")]
+    assert versions == ["0.1.0", "0.2.0, commit 0123456789ab"]
+
+
 def test_formal_guarantees_and_that_they_add_up(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name) for name in "ab"]
     for run, epsilon in zip(runs, (1.0, 3.0), strict=True):
@@ -119,6 +138,7 @@ def test_other_data_are_said_to_be_other(tmp_path: Path) -> None:
 def test_the_page_loads_nothing_and_names_no_path_and_no_record(runs: list[Path]) -> None:
     page = compare(runs).html().decode()
     assert not re.search(r"(src|href)=|url\(|<script|@import", page)
+    assert bare_auc(page) == []
     assert PRIVATE not in page
     assert str(runs[0].parent) not in page
     assert "123456789" not in page, "an index of split.json"

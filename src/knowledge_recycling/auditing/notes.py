@@ -34,9 +34,9 @@ def of_figures(figures: Mapping[str, Figures], nonmembers: int, units: int) -> l
             f"its threshold ({least} are needed)"
         )
     notes += [
-        f"{name}: the whole AUC interval ({found.auc.low:.3f} to {found.auc.high:.3f}) lies under "
-        "0.5. Higher must mean member, as minus a loss does; minus the scores gives an AUC of "
-        f"{1 - found.auc.value:.2f}"
+        f"{name}: the whole interval of the attack AUC ({found.auc.low:.3f} to "
+        f"{found.auc.high:.3f}) lies under 0.5. Higher must mean member, as minus a loss does; "
+        f"minus the scores gives an attack AUC of {1 - found.auc.value:.2f}"
         for name, found in figures.items()
         if found.auc.high < 0.5
     ]

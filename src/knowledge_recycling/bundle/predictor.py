@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from knowledge_recycling.bundle.contents import REPORT, verify
 from knowledge_recycling.bundle.facts import Facts
 from knowledge_recycling.data.checks import as_images
-from knowledge_recycling.data.decode import SUFFIXES, Decoded, Rule, decode
+from knowledge_recycling.data.decode import SUFFIXES, Rule
 from knowledge_recycling.data.images import read_alone
 from knowledge_recycling.data.kinds import kind_of_name
 from knowledge_recycling.data.resize import color_stack, resize_stack
@@ -26,8 +26,6 @@ CHUNK = 512
 Engine = Literal["onnx", "torch"]
 Forward = Callable[[np.ndarray], np.ndarray]
 """Images (n, c, s, s) uint8 to probabilities (n, C)."""
-LOW_16_BIT = 32768
-"""16-bit files that stay below use less than half of their range."""
 NOT_READ = {
     ".nii": "NIfTI volumes are not read; give single slices as PNG",
     ".gz": "compressed files are not read",
@@ -100,42 +98,17 @@ class Predictor:
         """
         names, stacks = [], []
         for path in _files(paths):
-            suffix = path.suffix.lower()
-            if suffix == ".npz":
+            packed = path.suffix.lower() == ".npz"
+            if packed:
                 stack = self._of_npz(path)
-            elif suffix in SUFFIXES:
-                stack = self._of_image(path)
             else:
                 stack = self._coloured(read_alone(path, Rule(self.size, self.limits)), str(path))
-            several = len(stack) > 1 or suffix == ".npz"
+            several = packed or len(stack) > 1
             names += [f"{path}#{i}" if several else str(path) for i in range(len(stack))]
             stacks.append(stack)
         if not names:
             raise KRError("images: no image was found there")
         return names, np.concatenate(stacks)
-
-    def _of_image(self, path: Path) -> np.ndarray:
-        found = decode(path, Rule(self.size, self.limits))
-        if found.pixels is None:
-            raise KRError(f"{path}: cannot be read: {found.error}")
-        if reason := self._unlike_training(found):
-            raise KRError(f"{path}: {reason}")
-        pixels = found.pixels if found.pixels.ndim == 3 else found.pixels[..., None]
-        return self._coloured(pixels[None], str(path))
-
-    def _unlike_training(self, found: Decoded) -> str | None:
-        """Why a file's pixels would not mean what those of the training images did."""
-        if found.outside:
-            return f"holds values outside the range of training, {self.limits}"
-        if found.pages > 1:
-            return f"holds {found.pages} pages; give each as an image of its own"
-        high = found.high if self.limits is None else None
-        if found.depth != "8-bit" and high is not None and high < LOW_16_BIT:
-            return (
-                f"has 16 bits and no value above {high:g}, so it would come out dark; save it with "
-                "8 bits, on the scale of the training images"
-            )
-        return None
 
     def _of_npz(self, path: Path) -> np.ndarray:
         arrays = read_npz(path)

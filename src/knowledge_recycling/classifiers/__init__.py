@@ -63,7 +63,7 @@ def build(
     if network == "features":
         return FeatureNetwork(channels, classes, symmetry, block)
     if network == "resnet":
-        return ResNet(channels, classes, width, tuple(blocks))
+        return ResNet(channels, classes, width, tuple(blocks), size)
     if ":" in network and not trust_code:
         raise KRError(
             f"network {network!r} is no part of this package: building it imports and runs that "

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from knowledge_recycling.training.pixels import fold, folded
+
 
 class Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut: relu(shortcut(x) + f(x))."""
@@ -37,20 +39,24 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Classifier of small images.
+    """Classifier of small images; larger ones are folded first (`training.pixels.fold`).
 
     Args:
         channels: 1 grey, 3 colour.
         classes: C.
         width: channels of the first stage; each further stage has twice as many.
         blocks: residual blocks of each stage; every stage but the first halves the grid.
+        size: side of the images in pixels; matters above 64 alone.
     """
 
-    def __init__(self, channels: int, classes: int, width: int, blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self, channels: int, classes: int, width: int, blocks: tuple[int, ...], size: int = 64
+    ) -> None:
         super().__init__()
+        self.fold = fold(size)
         widths = [width * 2**stage for stage in range(len(blocks))]
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, 1, 1, bias=False),
+            nn.Conv2d(channels * self.fold**2, width, 3, 1, 1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         )
@@ -65,7 +71,7 @@ class ResNet(nn.Module):
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Output of the stem and of every stage: [(n, width, h, w), ...], finest first."""
-        maps = [self.stem(x)]
+        maps = [self.stem(folded(x, self.fold))]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps

@@ -14,6 +14,9 @@ from knowledge_recycling.data.kinds import NIFTI, kind_of_name, sniff
 from knowledge_recycling.data.words import shown
 from knowledge_recycling.errors import KRError
 
+LOW_16_BIT = 32768
+"""16-bit files that stay below use less than half of their range."""
+
 
 def read_image(path: Path, rule: Rule, look: bool = True) -> list[Decoded]:
     """The images in a file.
@@ -49,15 +52,34 @@ def read_alone(path: Path, rule: Rule) -> np.ndarray:
         (n, s, s, c) uint8, c in {1, 3}; n above 1 for a DICOM file of several frames.
 
     Raises:
-        KRError: it cannot be read, or its values are on no known scale.
+        KRError: it cannot be read, or its pixels would not mean what those of training did.
     """
     found = read_image(path, rule)
-    where = shown(str(path))
-    if broken := next((image.error for image in found if image.error), None):
-        raise KRError(f"{where}: cannot be read: {shown(broken)}")
-    if any(image.depth == UNSCALED for image in found):
-        raise KRError(
-            f"{where}: no window says what to show of its values, and no range was stated when the "
-            "network was trained"
-        )
+    for image in found:
+        if reason := _unlike_training(image, rule):
+            raise KRError(f"{shown(str(path))}: {reason}")
     return stack([image.pixels for image in found if image.pixels is not None])
+
+
+def _unlike_training(image: Decoded, rule: Rule) -> str | None:
+    """Why a network that was trained under a rule must not see an image; None where it may."""
+    if image.error:
+        return f"cannot be read: {shown(image.error)}"
+    if image.depth == UNSCALED:
+        return (
+            "no window says what to show of its values, and no range was stated when the network "
+            "was trained"
+        )
+    if image.scan:
+        return None  # the rest is told by its window or by the stated range, as in training
+    if image.outside:
+        return f"holds values outside the range of training, {rule.range}"
+    if image.pages > 1:
+        return f"holds {image.pages} pages; give each as an image of its own"
+    high = image.high if rule.range is None else None
+    if image.depth != "8-bit" and high is not None and high < LOW_16_BIT:
+        return (
+            f"has 16 bits and no value above {high:g}, so it would come out dark; save it with "
+            "8 bits, on the scale of the training images"
+        )
+    return None

@@ -7,14 +7,15 @@ from PIL import Image
 
 from knowledge_recycling.errors import KRError
 
+LARGEST = 224
 ALLOWED_SIZES = tuple(
-    sorted({g * 2**k for g in range(4, 9) for k in range(1, 5) if g * 2**k <= 64})
+    sorted({g * 2**k for g in range(4, 9) for k in range(1, 6) if g * 2**k <= LARGEST})
 )
-"""Sides in pixels that run: g * 2^k up to 64, a coarse grid g of 4 to 8 doubled k >= 1 times.
+"""Sides in pixels that run: g * 2^k up to 224, a coarse grid g of 4 to 8 doubled k >= 1 times.
 
 Example:
-    >>> ALLOWED_SIZES
-    (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+    >>> ALLOWED_SIZES[:13], ALLOWED_SIZES[13:]
+    ((8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64), (80, 96, 112, 128, 160, 192, 224))
 """
 
 
@@ -22,8 +23,8 @@ def nearest_size(side: float) -> int:
     """The allowed size nearest to a side in pixels, the smaller of two equally near.
 
     Example:
-        >>> nearest_size(27), nearest_size(224)
-        (28, 64)
+        >>> nearest_size(27), nearest_size(100), nearest_size(1024)
+        (28, 96, 224)
     """
     return min(ALLOWED_SIZES, key=lambda size: abs(size - side))
 
@@ -35,23 +36,27 @@ FAST = 28
 def size_advice(side: float) -> tuple[str, str]:
     """Advice on the side for images that cannot run as they are, and the setting.
 
-    Time grows a little slower than the number of pixels: 20 Teacher steps took 7 s at 28 pixels
-    and 26 s at 64, on two CPU cores.
+    Time grows a little slower than the number of pixels up to 64, and little beyond, where networks
+    see blocks of pixels (benchmarks/results/sizes.json).
 
     Example:
-        >>> size_advice(512)
-        ('28 is the fast choice, 64 shows more and takes about 4 times as long', 'data.size=28')
+        >>> size_advice(63)
+        ('28 is the fast choice, 64 shows more and takes about 5 times as long', 'data.size=28')
         >>> size_advice(9)
         ('8 is the nearest that runs', 'data.size=8')
     """
     near = nearest_size(side)
     if near <= FAST + 4:
         return f"{near} is the nearest that runs", f"data.size={near}"
-    slower = f"{(near / FAST) ** 1.6:.1f}".removesuffix(".0") if near < 64 else "4"
-    return (
-        f"{FAST} is the fast choice, {near} shows more and takes about {slower} times as long",
-        f"data.size={FAST}",
-    )
+    if near > 64:
+        more = f"64 and {near} show more and take about 5 and 10 times as long"
+    else:
+        more = f"{near} shows more and takes about {_slower(near)} times as long"
+    return f"{FAST} is the fast choice, {more}", f"data.size={FAST}"
+
+
+def _slower(side: int) -> str:
+    return f"{(side / FAST) ** 1.95:.1f}".removesuffix(".0") if side < 64 else "5"
 
 
 def check_square_size(size: int, what: str = "data.size") -> None:

@@ -17,29 +17,33 @@ from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.diff_augment import augment
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.training.checkpoint import State
+from knowledge_recycling.training.pixels import fold
 
 EMBEDDING = 32
 """Length of the Generator's class embedding."""
 
 
 def grid(size: int) -> tuple[int, int]:
-    """The base grid g and the number k of doublings with size = g * 2^k, g in 4..7, k >= 1.
+    """The base grid g and the number k of doublings of images of a size.
+
+    The folded side (see `training.pixels.fold`) is g * 2^k, g in 4..7, k >= 1.
 
     Raises:
         KRError: no such pair; names the sizes that have one.
 
     Example:
-        >>> grid(28), grid(32), grid(8)
-        ((7, 2), (4, 3), (4, 1))
+        >>> grid(28), grid(32), grid(8), grid(224)
+        ((7, 2), (4, 3), (4, 1), (7, 3))
     """
-    doublings = max(size.bit_length() - 3, 0)  # size / 2^doublings is in 4..7 (rounded down)
-    if doublings < 1 or size % 2**doublings:
-        known = [g * 2**k for k in range(1, 5) for g in range(4, 8) if g * 2**k <= 64]
+    side = size // fold(size)
+    doublings = max(side.bit_length() - 3, 0)  # side / 2^doublings is in 4..7 (rounded down)
+    if doublings < 1 or size % (fold(size) * 2**doublings):
+        known = [g * 2**k for k in range(1, 6) for g in range(4, 8) if g * 2**k <= 224]
         raise KRError(
             f"biggan, r3gan: images of {size} pixels do not fit the grid; set data.size to one of "
             f"{', '.join(map(str, known))}"
         )
-    return size >> doublings, doublings
+    return side >> doublings, doublings
 
 
 def pyramid(width: int, doublings: int) -> list[int]:
@@ -74,6 +78,7 @@ class GridGenerator(Generator):
         self.spec["latent_dim"] = latent_dim
         self.latent_dim = latent_dim
         self.base, doublings = grid(size)
+        self.fold = fold(size)
         self.widths = pyramid(width, doublings)[::-1]
         self.embed = nn.Embedding(classes, EMBEDDING)
 

@@ -28,6 +28,7 @@ from knowledge_recycling.generators.adversarial import (
     hinge_generator,
     pyramid,
 )
+from knowledge_recycling.training.pixels import fold, folded, unfolded
 
 
 class ClassConditionalNorm(nn.Module):
@@ -83,7 +84,7 @@ class BigGAN(GridGenerator):
             for (inputs, outputs), length in zip(pairwise(self.widths), slices[1:], strict=True)
         )
         self.norm = nn.BatchNorm2d(self.widths[-1])
-        self.last = nn.Conv2d(self.widths[-1], spec["channels"], 3, padding=1)
+        self.last = nn.Conv2d(self.widths[-1], spec["channels"] * self.fold**2, 3, padding=1)
         self.apply(_orthogonal)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class BigGAN(GridGenerator):
         h = self.first(torch.cat([y, first], 1)).unflatten(1, (-1, self.base, self.base))
         for block, part in zip(self.blocks, rest, strict=True):
             h = block(h, torch.cat([y, part], 1))
-        return torch.tanh(self.last(F.relu(self.norm(h))).float())
+        return unfolded(torch.tanh(self.last(F.relu(self.norm(h))).float()), self.fold)
 
 
 class DownBlock(nn.Module):
@@ -120,9 +121,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, channels: int, classes: int, size: int, width: int):
         super().__init__()
-        _, doublings = grid(size)
+        self.fold, (_, doublings) = fold(size), grid(size)
         widths = pyramid(width, doublings)
-        self.phi = nn.Sequential(DownBlock(channels, width, halve=True, first=True))
+        self.phi = nn.Sequential(DownBlock(channels * self.fold**2, width, halve=True, first=True))
         for level, (inputs, outputs) in enumerate(pairwise(widths), 1):
             self.phi.append(DownBlock(inputs, outputs, halve=level < doublings))
         self.psi = nn.Linear(widths[-1], 1)
@@ -138,7 +139,7 @@ class Discriminator(nn.Module):
             # The power iteration runs here once, in float32 even under autocast.
             with torch.autocast(images.device.type, enabled=False):
                 _ = [layer.weight for layer in self.normalised]
-            phi = F.relu(self.phi(images)).sum((2, 3))
+            phi = F.relu(self.phi(folded(images, self.fold))).sum((2, 3))
             return self.psi(phi).squeeze(1) + (self.embed(labels) * phi).sum(1)
 
 

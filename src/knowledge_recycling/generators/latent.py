@@ -39,7 +39,7 @@ from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.patch_adversary import PatchAdversary
 from knowledge_recycling.training.checkpoint import State
-from knowledge_recycling.training.pixels import to_float
+from knowledge_recycling.training.pixels import fold, folded, to_float, unfolded
 
 LEARNING_RATE = 2e-3
 MOST_COMPONENTS = 32
@@ -49,13 +49,13 @@ FeatureMaps = Callable[[Tensor], list[Tensor]]
 
 
 def grids(size: int) -> list[int]:
-    """Grids from the finest (the image) to the coarsest, each half of the one before.
+    """Grids from the finest (the image, folded) to the coarsest, each half of the one before.
 
     Example:
-        >>> grids(28), grids(8), grids(64)
-        ([28, 14, 7], [8, 4], [64, 32, 16, 8])
+        >>> grids(28), grids(8), grids(64), grids(224)
+        ([28, 14, 7], [8, 4], [64, 32, 16, 8], [56, 28, 14, 7])
     """
-    found = [size]
+    found = [size // fold(size)]
     while found[-1] > 8 or len(found) == 1:
         found.append(found[-1] // 2)
     return found
@@ -86,7 +86,8 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: int, size: int, width: int, latent_channels: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_convolution(channels, width)]
+        self.fold = fold(size)
+        layers: list[nn.Module] = [_convolution(channels * self.fold**2, width)]
         for level in range(len(grids(size)) - 1):
             layers += [
                 nn.Conv2d(width * 2**level, width * 2 ** (level + 1), 4, stride=2, padding=1),
@@ -97,7 +98,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean m and log-variance v of the latents."""
-        mean, log_variance = self.layers(x).float().chunk(2, dim=1)
+        mean, log_variance = self.layers(folded(x, self.fold)).float().chunk(2, dim=1)
         return mean, log_variance.clamp(-10, 4)
 
 
@@ -106,6 +107,7 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: int, size: int, width: int, latent_channels: int) -> None:
         super().__init__()
+        self.fold = fold(size)
         levels = len(grids(size)) - 1
         layers: list[nn.Module] = [
             nn.Conv2d(latent_channels, width * 2**levels, 3, padding=1),
@@ -118,12 +120,12 @@ class Decoder(nn.Module):
                 # A residual block at the finest grid would cost as much as all the rest.
                 *([Residual(width * 2**level)] if level else []),
             ]
-        layers += [nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()]
+        layers += [nn.Conv2d(width, channels * self.fold**2, 3, padding=1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, e: Tensor) -> Tensor:
         """Decodes latents."""
-        return self.layers(e)
+        return unfolded(self.layers(e), self.fold)
 
 
 class LatentGenerator(Generator):

@@ -20,7 +20,7 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import dctn, idctn
+from scipy.fft import dctn, idct
 from torch import Tensor
 
 from knowledge_recycling.arrays import Floats
@@ -31,6 +31,8 @@ from knowledge_recycling.privacy.noise import NoiseSource
 
 MOST_FREQUENCIES = 12
 LEAST_FREQUENCIES = 4
+CHUNK = 1024
+"""Images at a time, whose float64 planes would not all fit in memory."""
 CLIP = 1.0
 COUNT_COLUMN = 0.5
 """Beside u in the first sum, so that a patient who is clipped weighs less in sum and number
@@ -40,7 +42,7 @@ MOVED_CLIP, MOVED_COLUMN = 0.1, 0.1
 
 
 class MomentsGenerator(Generator):
-    """G(z, y) with buffers: means (C, d), factor L (d, d), and the inverse transform (d, c h w)."""
+    """G(z, y) with buffers: means (C, d), factor L (d, d), and the cosines (m, h), scaled."""
 
     means: Tensor
     factor: Tensor
@@ -64,13 +66,22 @@ class MomentsGenerator(Generator):
         """Images (n, c, h, w) in -1..1."""
         with torch.autocast(z.device.type, enabled=False):
             u = self.means[labels] + z.float() @ self.factor.T
-            p = ((u @ self.waves).sigmoid() - 0.05) / 0.9
-            side = self.spec["size"]
-            return (2 * p.clamp(0, 1) - 1).reshape(len(z), self.spec["channels"], side, side)
+            m = self.spec["frequencies"]
+            u = u.unflatten(1, (self.spec["channels"], m, m))
+            p = ((self.waves.T @ u @ self.waves).sigmoid() - 0.05) / 0.9
+            return 2 * p.clamp(0, 1) - 1
 
 
 def coefficients(images: NDArray[np.uint8], frequencies: int) -> Floats:
     """U (n, c m^2), of norm below 1, of images (n, h, w, c) uint8."""
+    parts = [
+        _coefficients(images[start : start + CHUNK], frequencies)
+        for start in range(0, max(len(images), 1), CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def _coefficients(images: NDArray[np.uint8], frequencies: int) -> Floats:
     p = 0.05 + 0.9 * (images.astype(np.float64) + 0.5) / 256
     planes = np.moveaxis(np.log(p / (1 - p)), 3, 1)
     low = dctn(planes, axes=(2, 3), norm="ortho")[:, :, :frequencies, :frequencies]
@@ -166,8 +177,6 @@ def _scale(channels: int, size: int) -> float:
 
 
 def _waves(channels: int, size: int, frequencies: int) -> NDArray[np.float32]:
-    d = channels * frequencies**2
-    low = np.zeros((d, channels, size, size))
-    low[:, :, :frequencies, :frequencies] = np.eye(d).reshape(d, channels, frequencies, frequencies)
-    planes = idctn(low, axes=(2, 3), norm="ortho") * _scale(channels, size)
-    return np.asarray(planes.reshape(d, -1), np.float32)
+    """The lowest rows of the inverse DCT; image = waves' u waves for each channel."""
+    rows = idct(np.eye(size)[:frequencies], axis=1, norm="ortho")
+    return np.asarray(rows * math.sqrt(_scale(channels, size)), np.float32)

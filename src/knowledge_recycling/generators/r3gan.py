@@ -34,6 +34,7 @@ from knowledge_recycling.generators.adversarial import (
     grid,
     pyramid,
 )
+from knowledge_recycling.training.pixels import fold, folded, unfolded
 
 
 class Block(nn.Module):
@@ -67,13 +68,14 @@ class R3GAN(GridGenerator):
             self.layers.append(nn.Conv2d(inputs, outputs, 1))
             self.layers.append(nn.Upsample(scale_factor=2, mode="bilinear"))
             self.layers.append(Block(outputs))
-        self.layers.append(nn.Conv2d(self.widths[-1], spec["channels"], 1))
+        self.layers.append(nn.Conv2d(self.widths[-1], spec["channels"] * self.fold**2, 1))
         self.apply(_initialise)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Maps z (n, latent_dim), labels (n,) to images (n, c, size, size) in -1..1."""
         h = self.first(torch.cat([z, self.embed(labels)], 1))
-        return torch.tanh(self.layers(h.unflatten(1, (-1, self.base, self.base))).float())
+        h = self.layers(h.unflatten(1, (-1, self.base, self.base)))
+        return unfolded(torch.tanh(h.float()), self.fold)
 
 
 class Discriminator(nn.Module):
@@ -81,9 +83,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, channels: int, classes: int, size: int, width: int):
         super().__init__()
-        base, doublings = grid(size)
+        self.fold, (base, doublings) = fold(size), grid(size)
         widths = pyramid(width, doublings)
-        self.phi = nn.Sequential(nn.Conv2d(channels, width, 1), Block(width))
+        self.phi = nn.Sequential(nn.Conv2d(channels * self.fold**2, width, 1), Block(width))
         for inputs, outputs in pairwise(widths):
             # At half the size this mean is bilinear downsampling.
             self.phi.append(nn.AvgPool2d(2))
@@ -99,7 +101,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Scores (n,) of images (n, channels, size, size) for labels (n,); high means real."""
-        phi = self.phi(images)
+        phi = self.phi(folded(images, self.fold))
         return self.psi(phi).squeeze(1) + (self.embed(labels) * phi).sum(1)
 
 

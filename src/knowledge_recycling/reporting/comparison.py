@@ -84,10 +84,7 @@ def _groups(runs: Sequence[RunResults]) -> list[Group]:
     for run in runs:
         shadows = run.audit.shadows if run.audit else None
         audited = shadows and (shadows.count, shadows.reuse_choices, shadows.canary_count)
-        versions = {r.versions.get("knowledge_recycling") for r in run.done.values()}
-        key = repr(
-            (rows.flat(run), rows.data(run), tuple(run.done), audited, sorted(map(str, versions)))
-        )
+        key = repr((rows.flat(run), rows.data(run), tuple(run.done), audited, run.version))
         while _seen(run, found.get(key, [])):
             key += " again"
         found.setdefault(key, []).append(run)

@@ -246,6 +246,9 @@ def settings(groups: Sequence[Group]) -> Iterator[Row]:
     ]
     if len(set(sources)) > 1:
         yield Row("data, size and hash", tuple(map(Entry, sources)))
+    versions = [group[0].version or NONE for group in groups]
+    if len(set(versions)) > 1:
+        yield Row("version", tuple(map(Entry, versions)))
     trees = [flat(group[0]) for group in groups]
     for name in dict.fromkeys(name for tree in trees for name in tree):
         values = [str(tree.get(name, "not set")) for tree in trees]

@@ -113,7 +113,7 @@ class RunResults:
 
     @property
     def version(self) -> str:
-        """Of this software in the last stage that ran; empty where it was not recorded."""
+        """Of this software, with its commit where that was known, in the last stage that ran."""
         found = [result.versions.get("knowledge-recycling", "") for result in self.done.values()]
         return found[-1] if found else ""
 
