@@ -234,7 +234,7 @@ def test_no_cluster_and_no_ray_end_in_sentences(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_ray_is_imported_only_when_asked_for() -> None:
-    code = "import sys, knowledge_recycling.shadow_runs; print('ray' in sys.modules)"
+    code = "import sys, knowledge_recycling.workers; print('ray' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
     assert os.environ.get("RAY_ADDRESS") is None, "these tests start clusters of their own"
