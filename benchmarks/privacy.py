@@ -27,6 +27,7 @@ from knowledge_recycling import pipeline, shadow_runs
 from knowledge_recycling.auditing.verdict import PRIMARY
 from knowledge_recycling.config import Config
 from knowledge_recycling.storage.files import write_bytes, write_json
+from knowledge_recycling.workers import Processes
 
 RESULTS = common.RESULTS / "privacy"
 TABLE = common.DOCS / "privacy.md"
@@ -120,7 +121,7 @@ def one(folder: Path, name: str, count: int, workers: int, runs: Path) -> None:
         run,
         config,
         count,
-        workers=workers,
+        engine=Processes(workers),
         reuse_choices=setting.reuse_choices,
         canaries=setting.canaries,
     )
@@ -179,7 +180,7 @@ def scaling(count: int = 8) -> dict[str, Any]:
             run = source.fork(Path(folder) / f"workers{workers}")
             pipeline.run(config, run, "evaluation")
             begin = time.monotonic()
-            shadow_runs.run(run, config, count, workers=workers, reuse_choices=True)
+            shadow_runs.run(run, config, count, engine=Processes(workers), reuse_choices=True)
             seconds[str(workers)] = round(time.monotonic() - begin, 1)
         machine = run.result("evaluation").machine
     return {

@@ -14,6 +14,7 @@ import torch
 import knowledge_recycling as kr
 from knowledge_recycling import pipeline, stages
 from knowledge_recycling.errors import printable
+from knowledge_recycling.workers import Processes
 from tests.small_runs import TINIEST
 
 PIXEL = 203
@@ -166,7 +167,7 @@ def test_shadows_come_between_evaluation_and_audit(
 ) -> None:
     def planned(run_dir: kr.RunDir, config: kr.Config, count: int, **asked: Any) -> None:
         trained.append(f"{count} shadows")
-        assert asked == {"workers": 2, "reuse_choices": True, "canaries": 4}
+        assert asked == {"engine": Processes(2), "reuse_choices": True, "canaries": 4}
 
     monkeypatch.setattr("knowledge_recycling.shadow_runs.run", planned)
     kr.run("digits", tmp_path, shadows=8, workers=2, reuse_choices=True, canaries=4)

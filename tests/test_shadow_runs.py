@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +18,7 @@ from knowledge_recycling.auditing.verdict import CHANNELS, PRIMARY
 from knowledge_recycling.config import Config
 from knowledge_recycling.membership import plan
 from tests.small_runs import CANARIES, COUNT, TINY
+from tests.workers.watch import alive, children, wait_until
 
 
 def planned(run: kr.RunDir) -> dict[str, np.ndarray]:
@@ -154,7 +151,7 @@ def test_choices_are_made_in_each_pipeline_unless_reused(tmp_path: Path) -> None
     run = kr.run("digits", tmp_path / "run", settings=TINY, until="distillation")
     config = Config.load(run.path / "config.yaml")
     plan.draw(run.shadows, run.split(), config, COUNT, reuse_choices=False, canary_count=0)
-    shadow_runs.one(run, 1, 1, reuse_choices=False, keep_models=True)
+    shadow_runs.one(run, 1, 1, keep_models=True)
     own = run.shadow(1)
     assert not own.result("tuning").taken_over
     assert (own.path / "distillation" / "network.safetensors").exists()
@@ -181,58 +178,3 @@ def test_workers_end_with_a_killed_command_and_the_same_command_goes_on(
     about = kr.RunDir(run).result("audit").shadows
     assert about is not None
     assert about.count == COUNT
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def test_a_killed_worker_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow_runs, "one", os._exit)
-    with pytest.raises(kr.KRError, match="worker of the shadows was killed.*run the same again"):
-        list(shadow_runs._work([(1,), (1,)], workers=2))
-
-
-def test_an_interrupt_ends_the_workers_at_once_and_without_a_traceback(tmp_path: Path) -> None:
-    (tmp_path / "napping.py").write_text(
-        "import pathlib, time\n"
-        "def nap(name):\n"
-        "    pathlib.Path(name).touch()\n"
-        "    time.sleep(600)\n"
-    )
-    program = (
-        "import signal, napping\n"
-        # A shell that starts this in the background has its children ignore interrupts.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from knowledge_recycling import shadow_runs\n"
-        "shadow_runs.one = napping.nap\n"
-        "try: list(shadow_runs._work([('a',), ('b',)], 2))\n"
-        "except KeyboardInterrupt: print('interrupted')\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    wait_until(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
-    workers = children(process.pid)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=30) == ("interrupted\n", "")
-    wait_until(lambda: not any(alive(pid) for pid in workers))

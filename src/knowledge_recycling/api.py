@@ -134,6 +134,8 @@ def run(
     shadows: int | None = None,
     canaries: int = 0,
     workers: int = 1,
+    engine: str = "processes",
+    address: str | None = None,
     reuse_choices: bool = False,
     device: str | None = None,
     epsilon: float | None = None,
@@ -164,6 +166,10 @@ def run(
             else none.
         canaries: records planted in the shadows as the worst case.
         workers: shadows at a time; they share the threads.
+        engine: where shadows run: `processes` of this machine, or the machines of a `ray` cluster,
+            see docs/many-machines.md.
+        address: of the Ray cluster: `auto` (default: the one that this machine is in), `local` (one
+            for this call), `HOST:PORT` or `ray://HOST:PORT`.
         reuse_choices: shadows take over the run's snapshot and synthesis parameters.
         device: `auto` (default), `cpu`, `cuda` or `cuda:N`.
         epsilon: of differential privacy for all that the run makes, see docs/private.md; None: an
@@ -191,10 +197,12 @@ def run(
         >>> done.result("evaluation").cas_gap                   # doctest: +SKIP
     """
     from knowledge_recycling import pipeline, shadow_runs
+    from knowledge_recycling.workers import engine as engine_of
 
     _check_name("until", until, NAMES)
     audited = until in NAMES[NAMES.index("audit") :]
     _check_shadows(0 if shadows is None else shadows, canaries, workers, reuse_choices)
+    place = engine_of(engine, workers, address)
     if shadows and not audited:
         raise KRError(f"until: shadows are run for the audit, and {until} comes before it")
     folder = _path(out, "out")
@@ -237,13 +245,13 @@ def run(
             run_dir,
             resolved,
             shadows,
-            workers=workers,
+            engine=place,
             reuse_choices=reuse_choices,
             canaries=canaries,
         )
     elif shadows is None and audited and resolved.privacy.epsilon is not None:
         pipeline.run(resolved, run_dir, "evaluation")
-        shadow_runs.run_default(run_dir, resolved, workers)
+        shadow_runs.run_default(run_dir, resolved, place)
     pipeline.run(resolved, run_dir, until)
     return run_dir
 
@@ -307,6 +315,8 @@ def shadows(
     *,
     canaries: int = 0,
     workers: int = 1,
+    engine: str = "processes",
+    address: str | None = None,
     reuse_choices: bool = False,
     keep_models: bool = False,
     trust_code: bool = False,
@@ -318,8 +328,12 @@ def shadows(
         count: shadow pipelines, an even number from 8 up.
         canaries: records planted as the worst case; 0: no canary arm.
         workers: shadows at a time; they share the threads.
+        engine: where shadows run: `processes` of this machine, or the machines of a `ray` cluster,
+            see docs/many-machines.md.
+        address: of the Ray cluster: `auto` (default: the one that this machine is in), `local` (one
+            for this call), `HOST:PORT` or `ray://HOST:PORT`.
         reuse_choices: shadows take over the run's snapshot and synthesis parameters.
-        keep_models: leave the shadows' networks in place.
+        keep_models: leave the shadows' networks in place; for the engine `processes` alone.
         trust_code: see `open_run`.
 
     Raises:
@@ -328,14 +342,16 @@ def shadows(
     check_count(_whole("count", count, 0))
     _check_shadows(count, canaries, workers, reuse_choices)
     from knowledge_recycling import pipeline, shadow_runs
+    from knowledge_recycling.workers import engine as engine_of
 
+    place = engine_of(engine, workers, address)
     run_dir = open_run(run, trust_code=trust_code)
     config = Config.load(run_dir.path / "config.yaml")
     shadow_runs.run(
         run_dir,
         config,
         count,
-        workers=workers,
+        engine=place,
         reuse_choices=reuse_choices,
         keep_models=keep_models,
         canaries=canaries,

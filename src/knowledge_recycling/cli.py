@@ -81,6 +81,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 Count = Annotated[int, typer.Option("-n", help="Shadow pipelines, an even number.")]
 Workers = Annotated[int, typer.Option(min=1, help="Shadows at a time; they share the threads.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Where shadows run: processes of this machine, or a ray cluster.",
+        autocompletion=lambda: ["processes", "ray"],
+    ),
+]
+Address = Annotated[
+    str | None, typer.Option(help="Of the Ray cluster: auto (default), local, or HOST:PORT.")
+]
 Canaries = Annotated[
     int, typer.Option(min=0, help="Records planted as the worst case; 0: no canary arm.")
 ]
@@ -155,6 +166,8 @@ def run(
         ),
     ] = None,
     workers: Workers = 1,
+    engine: EngineName = "processes",
+    address: Address = None,
     reuse_choices: ReuseChoices = False,
     canaries: Canaries = 0,
     trust_code: TrustCode = False,
@@ -184,6 +197,8 @@ def run(
         fork=fork,
         shadows=shadows,
         workers=workers,
+        engine=engine,
+        address=address,
         reuse_choices=reuse_choices,
         canaries=canaries,
         trust_code=trust_code,
@@ -197,6 +212,8 @@ def shadows(
     run: Existing,
     count: Count = 16,
     workers: Workers = 1,
+    engine: EngineName = "processes",
+    address: Address = None,
     reuse_choices: ReuseChoices = False,
     canaries: Canaries = 0,
     keep_models: Annotated[bool, typer.Option(help="Leave the shadows' networks.")] = False,
@@ -207,6 +224,8 @@ def shadows(
         run,
         count,
         workers=workers,
+        engine=engine,
+        address=address,
         reuse_choices=reuse_choices,
         keep_models=keep_models,
         canaries=canaries,

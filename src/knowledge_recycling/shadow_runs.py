@@ -6,43 +6,38 @@ record of the pool are stored, its models are dropped.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from knowledge_recycling import artefacts, pipeline
+from knowledge_recycling import artefacts, data, pipeline
 from knowledge_recycling.classifiers.feature_network import FeatureNetwork
 from knowledge_recycling.config import Config
+from knowledge_recycling.data import Source
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.membership import plan, signals
 from knowledge_recycling.membership.plan import Plan
+from knowledge_recycling.results import Result
+from knowledge_recycling.storage import ownership
 from knowledge_recycling.storage.files import json_bytes, npz_bytes, read_table
-from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.storage.run_dir import RESULT, RunDir
 from knowledge_recycling.training import progress
 from knowledge_recycling.training.progress import clock
+from knowledge_recycling.training.provenance import versions
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
+from knowledge_recycling.workers import ALONE, Engine, RayCluster, fleeting
 
 LAST = "distillation"
 DEFAULT = 16
 """Shadows of a private run for which nothing else is asked."""
 CHOICES = ("selection", "tuning")
-KILLED = (
-    "a worker of the shadows was killed, most often because memory ran out. The shadows that are "
-    "done are kept: run the same again to go on, with fewer workers at a time if it was memory. "
-    'In a script of your own, make the call under `if __name__ == "__main__":`, since each worker '
-    "imports the script."
-)
 
 
 def run(
@@ -50,7 +45,7 @@ def run(
     config: Config,
     count: int,
     *,
-    workers: int = 1,
+    engine: Engine = ALONE,
     reuse_choices: bool = False,
     keep_models: bool = False,
     canaries: int = 0,
@@ -61,16 +56,22 @@ def run(
         run_dir: the run whose pipeline is audited, evaluated already.
         config: its configuration.
         count: K, even.
-        workers: pipelines at a time; the threads are divided among them.
+        engine: where they run.
         reuse_choices: take snapshot and parameters of synthesis from the run instead of choosing
             in each pipeline: cheaper, and said in the report.
         keep_models: leave the networks in place.
         canaries: records of the pool that are replaced by planted ones, see `canaries.make`.
 
     Raises:
-        KRError: other shadows are there already, or the pool is too small to halve.
+        KRError: other shadows are there already, or the pool is too small to halve; or models are
+            to be kept that stay on other machines.
     """
     run_dir.result(LAST)
+    if keep_models and isinstance(engine, RayCluster):
+        raise KRError(
+            "keep_models: is not for the engine ray, whose models stay on the machines that made "
+            "them and are deleted there; use the engine processes"
+        )
     with run_dir.lock():
         files = [f"{run_dir.shadows.name}/{name}" for name in plan.FILES]
         if plan.exists(run_dir.shadows):
@@ -89,21 +90,23 @@ def run(
         for k in range(count):
             _finish_drop(run_dir.shadow(k))
         todo = [k for k in range(count) if not (run_dir.shadow(k).path / "signals.npz").exists()]
-        _announce(run_dir, len(todo), count, workers, reuse_choices)
-        threads = max(1, (config.runtime.threads or os.cpu_count() or 1) // workers)
-        tasks = [(run_dir, k, threads, reuse_choices, keep_models) for k in todo]
+        if not todo:
+            return
+        _announce(run_dir, len(todo), count, engine, reuse_choices)
         total = 0.0
-        for done, (k, seconds) in enumerate(_work(tasks, workers), start=1):
-            total += seconds
-            left = total / done * (len(todo) - done) / min(workers, len(todo))
-            pipeline.say(
-                run_dir,
-                f"shadow {k} of {count}: done in {clock(seconds)}, about {clock(left)} and "
-                f"{_bytes(run_dir.shadow(k).path) * (len(todo) - done) / 2**20:.0f} MiB to go",
-            )
+        with closing(_work(run_dir, config, todo, engine, keep_models)) as ended:
+            for done, (k, seconds) in enumerate(ended, start=1):
+                total += seconds
+                left = total / done * (len(todo) - done) / min(engine.workers, len(todo))
+                size = _bytes(run_dir.shadow(k).path) * (len(todo) - done) / 2**20
+                pipeline.say(
+                    run_dir,
+                    f"shadow {k} of {count}: done in {clock(seconds)}, about {clock(left)} and "
+                    f"{size:.0f} MiB to go",
+                )
 
 
-def run_default(run_dir: RunDir, config: Config, workers: int) -> None:
+def run_default(run_dir: RunDir, config: Config, engine: Engine) -> None:
     """The shadows of a private run: those that were asked for before, else 16 where halves can be.
 
     They cost seconds each, and without them the report could not say that the promise was tried.
@@ -112,20 +115,18 @@ def run_default(run_dir: RunDir, config: Config, workers: int) -> None:
         asked = dict(read_table(run_dir.shadows / "plan.json"))
         count, canaries = int(asked["count"]), int(asked["canaries"])
         reuse = bool(asked["reuse_choices"])
-        run(run_dir, config, count, workers=workers, reuse_choices=reuse, canaries=canaries)
+        run(run_dir, config, count, engine=engine, reuse_choices=reuse, canaries=canaries)
         return
     try:
-        run(run_dir, config, DEFAULT, workers=workers)
+        run(run_dir, config, DEFAULT, engine=engine)
     except KRError as error:
         if plan.exists(run_dir.shadows):
             raise
         pipeline.say(run_dir, f"no shadows, so the audit is the paper's alone: {error}")
 
 
-def _announce(run_dir: RunDir, todo: int, count: int, workers: int, reuse_choices: bool) -> None:
+def _announce(run_dir: RunDir, todo: int, count: int, engine: Engine, reuse_choices: bool) -> None:
     """Says before the long part what it will cost, going by the run's own stages."""
-    if not todo:
-        return
     stages = [
         name
         for name in pipeline.NAMES[: pipeline.NAMES.index(LAST) + 1]
@@ -133,90 +134,178 @@ def _announce(run_dir: RunDir, todo: int, count: int, workers: int, reuse_choice
     ]
     seconds = sum(run_dir.result(name).seconds for name in stages)
     size = sum(_bytes(run_dir.path / name) for name in stages)
-    at_once = f", {workers} at a time with the threads divided among them" if workers > 1 else ""
     pipeline.say(
         run_dir,
-        f"shadows: {todo} of {count} to run{at_once}. This run took {clock(seconds)} for the same "
-        f"stages, so about {clock(seconds * todo)} one after the other; each takes "
+        f"shadows: {todo} of {count} to run{engine.at_once}. This run took {clock(seconds)} for "
+        f"the same stages, so about {clock(seconds * todo)} one after the other; each takes "
         f"{size / 2**20:.0f} MiB while it runs. The first tells better.",
     )
 
 
-def _work(tasks: list[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, float]]:
-    if workers == 1:
-        yield from (one(*task) for task in tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_serve, initargs=(os.getpid(),)
-    ) as pool:
-        try:
-            for future in as_completed([pool.submit(one, *task) for task in tasks]):
-                yield future.result()
-        except BrokenProcessPool:
-            raise KRError(KILLED) from None
-        except Exception:
-            # Else the error would be told only after all others have run.
-            pool.shutdown(cancel_futures=True)
-            raise
-        except BaseException:
-            # Nobody who interrupts wants to wait until the pipelines that are at work have ended.
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
+@dataclass(frozen=True)
+class Common:
+    """What all shadows share, as it travels to other machines.
 
-
-def _serve(parent: int) -> None:
-    """Readies a worker: it leaves Ctrl-C to its parent, and ends once that is gone.
-
-    A worker that outlived a killed command would work on beside the command that goes on.
+    Attributes:
+        plan: of the shadows.
+        source: the private images, canaries among them.
+        choices: results of the run that the shadows take over, by stage.
+        trust_code: see `RunDir`.
+        networks: see `RunDir`.
+        versions: of what decides the numbers, here.
+        device: `cpu` or `cuda`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
+    plan: Plan
+    source: Source
+    choices: Mapping[str, Result]
+    trust_code: bool
+    networks: Sequence[str]
+    versions: Mapping[str, str]
+    device: str
 
-    threading.Thread(target=watch, daemon=True).start()
+
+@dataclass(frozen=True)
+class Home:
+    """All that comes back from another machine of shadow k."""
+
+    k: int
+    seconds: float
+    threads: int
+    signals: bytes
+    """signals.npz."""
 
 
-def one(
-    run_dir: RunDir, k: int, threads: int, reuse_choices: bool, keep_models: bool
-) -> tuple[int, float]:
+def _work(
+    run_dir: RunDir, config: Config, todo: list[int], engine: Engine, keep_models: bool
+) -> Generator[tuple[int, float]]:
+    """Yields the number of each shadow and the seconds it took, once its signals are stored."""
+    if isinstance(engine, RayCluster):
+        yield from _on_cluster(run_dir, config, todo, engine)
+        return
+    work = partial(one, keep_models=keep_models)
+    with closing(engine.map(work, run_dir, todo, config.runtime.threads)) as ended:
+        yield from ended
+
+
+def one(run_dir: RunDir, k: int, threads: int, keep_models: bool) -> tuple[int, float]:
     """Runs shadow k, stores its signals, drops its models; returns k and the seconds it took."""
     begin = time.monotonic()
+    plan = _plan(run_dir)
+    shadow = run_dir.shadow(k)
+    found = _pipeline(plan, k, threads, _choices(run_dir, plan), shadow)
+    seconds = time.monotonic() - begin
+    with shadow.lock():
+        _keep(shadow, seconds, threads, keep_models, npz_bytes(**found))
+    return k, seconds
+
+
+def _on_cluster(
+    run_dir: RunDir, config: Config, todo: list[int], engine: RayCluster
+) -> Generator[tuple[int, float]]:
+    """As `one`, on machines that know nothing of the run directory."""
+    common = _common(run_dir, config)
+    engine = replace(engine, gpus=int(common.device == "cuda"))
+    with closing(engine.map(far, common, todo, config.runtime.threads)) as ended:
+        for home in ended:
+            _store(run_dir, common, home)
+            yield home.k, home.seconds
+
+
+def _common(run_dir: RunDir, config: Config) -> Common:
+    plan = _plan(run_dir)
+    return Common(
+        plan=plan,
+        source=data.open_source(plan.config.data),
+        choices=_choices(run_dir, plan),
+        trust_code=run_dir.trust_code,
+        networks=run_dir.networks,
+        versions=versions(),
+        device=Runtime.of(config).device.type,
+    )
+
+
+def far(common: Common, k: int, threads: int) -> Home:
+    """Runs shadow k in a folder that is gone afterwards, and brings home its signals alone.
+
+    Raises:
+        KRError: this machine has other versions, or what a run raises.
+    """
+    begin = time.monotonic()
+    if (here := versions()) != common.versions:
+        other = next(name for name in here if here[name] != common.versions[name])
+        raise KRError(
+            f"{other} is {here[other]} here but {common.versions[other]} on the machine that asks; "
+            "install the same versions on all, else the shadows are not of one pipeline"
+        )
+    plan = replace(common.plan, config=_on_device(common.plan.config, common.device))
+    with fleeting.folder() as folder, data.given(plan.config.data, common.source):
+        run_dir = RunDir(folder, trust_code=common.trust_code, networks=common.networks)
+        found = _pipeline(plan, k, threads, common.choices, run_dir.shadow(k))
+    return Home(k, time.monotonic() - begin, threads, npz_bytes(**found))
+
+
+def _store(run_dir: RunDir, common: Common, home: Home) -> None:
+    """Leaves what `one` leaves, but for what the stages say of themselves."""
+    shadow, half = run_dir.shadow(home.k), common.plan.half(home.k)
+    config = _config_of(common.plan, home.k, home.threads)
+    with shadow.lock():
+        for stage in pipeline.NAMES:
+            ownership.clear_stage(shadow.path / stage, RESULT)  # begun by processes, and killed
+        shadow.keep("split.json", json_bytes(half.tree()))
+        shadow.adopt(data.located(config), half)
+        for stage, result in common.choices.items():
+            shadow.write_result(stage, result, inputs={}, taken_over=True)
+        _keep(shadow, home.seconds, home.threads, False, home.signals)
+
+
+def _plan(run_dir: RunDir) -> Plan:
+    config = Config.load(run_dir.path / "config.yaml")
+    return Plan.load(run_dir.shadows, pipeline.decided(config, run_dir))
+
+
+def _choices(run_dir: RunDir, plan: Plan) -> dict[str, Result]:
+    if not plan.asked["reuse_choices"]:
+        return {}
+    return {stage: run_dir.result(stage) for stage in CHOICES}
+
+
+def _config_of(plan: Plan, k: int, threads: int) -> Config:
+    runtime = plan.config.runtime.model_copy(update={"threads": threads})
+    seed = derive(plan.config.seed, "shadow", k) % 2**31
+    return plan.config.model_copy(update={"seed": seed, "runtime": runtime})
+
+
+def _on_device(config: Config, device: str) -> Config:
+    runtime = config.runtime.model_copy(update={"device": device})
+    return config.model_copy(update={"runtime": runtime})
+
+
+def _pipeline(
+    plan: Plan, k: int, threads: int, choices: Mapping[str, Result], shadow: RunDir
+) -> dict[str, np.ndarray]:
+    """Runs the whole pipeline of shadow k in a run directory; returns its signals."""
     progress.console.quiet = True
     try:
-        of_run = pipeline.decided(Config.load(run_dir.path / "config.yaml"), run_dir)
-        plan = Plan.load(run_dir.shadows, of_run)
-        config = plan.config.model_copy(
-            update={
-                "seed": derive(plan.config.seed, "shadow", k) % 2**31,
-                "runtime": plan.config.runtime.model_copy(update={"threads": threads}),
-            }
-        )
-        shadow = run_dir.shadow(k)
+        config = _config_of(plan, k, threads)
         with shadow.lock():
             shadow.keep("split.json", json_bytes(plan.half(k).tree()))
-        if reuse_choices:
+        if choices:
             pipeline.run(config, shadow, "generator")
-            for stage in CHOICES:
-                pipeline.take_over(stage, config, shadow, run_dir.result(stage))
+            for stage, result in choices.items():
+                pipeline.take_over(stage, config, shadow, result)
         pipeline.run(config, shadow, LAST)
-        found = _signals(plan, k, shadow, config)
+        return _signals(plan, k, shadow, config)
     finally:
         progress.console.quiet = False
-    seconds = time.monotonic() - begin
+
+
+def _keep(shadow: RunDir, seconds: float, threads: int, keep_models: bool, found: bytes) -> None:
     about = {"seconds": seconds, "threads": threads, "keep_models": keep_models}
-    with shadow.lock():
-        shadow.keep("seconds.json", json_bytes(about))
-        # Last, for a shadow with signals counts as done.
-        shadow.keep("signals.npz", npz_bytes(**found))
-        _finish_drop(shadow)
-    return k, seconds
+    shadow.keep("seconds.json", json_bytes(about))
+    # Last, for a shadow with signals counts as done.
+    shadow.keep("signals.npz", found)
+    _finish_drop(shadow)
 
 
 def _signals(plan: Plan, k: int, shadow: RunDir, config: Config) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from knowledge_recycling.data.arrays import save_arrays, validated, write_arrays
 from knowledge_recycling.data.location import located
 from knowledge_recycling.data.record import describe, example_grid, load
 from knowledge_recycling.data.resize import ALLOWED_SIZES, check_square_size
-from knowledge_recycling.data.source import open_source
+from knowledge_recycling.data.source import given, open_source
 from knowledge_recycling.data.types import SPLITS, Source, Split
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "check_square_size",
     "describe",
     "example_grid",
+    "given",
     "load",
     "located",
     "open_source",
