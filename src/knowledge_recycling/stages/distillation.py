@@ -13,11 +13,13 @@ import torch
 
 from knowledge_recycling import artefacts, classifiers
 from knowledge_recycling.config import Config
+from knowledge_recycling.generators.moments import MomentsGenerator
 from knowledge_recycling.results import DistillationResult
 from knowledge_recycling.storage.files import write_npz
 from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.synthesis import linear_student
+from knowledge_recycling.synthesis.detail import DetailedSource
 from knowledge_recycling.synthesis.gkd import Lessons
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.checkpoint import Checkpoint
@@ -40,8 +42,13 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
         return _linear(config, run_dir, source, spec)
     torch.manual_seed(derive(config.seed, "distillation", "weights"))
     student = runtime.place(artefacts.build(run_dir, spec))
+    taught_by = (
+        DetailedSource(**vars(source))
+        if isinstance(source.generator, MomentsGenerator) and section.labels == "soft"
+        else source
+    )
     lessons = Lessons(
-        source, section, section.steps, lambda *keys: derive(config.seed, "distillation", *keys)
+        taught_by, section, section.steps, lambda *keys: derive(config.seed, "distillation", *keys)
     )
     fit(
         student,
