@@ -1,6 +1,6 @@
 """Class-conditional BigGAN for small images, arXiv:1809.11096.
 
-The paper's design at 8 to 64 pixels: hierarchical latents and a shared class embedding drive the
+The paper's design at 8 to 224 pixels: hierarchical latents and a shared class embedding drive the
 class-conditional batch normalisation of the Generator; a spectrally normalised projection
 discriminator (arXiv:1802.05957, arXiv:1802.05637) judges image and class; hinge loss; averaged
 weights. Small data sets train thanks to differentiable augmentation (arXiv:2006.10738).
