@@ -87,6 +87,13 @@ def test_from_end_to_end(tmp_path: Path, arrays: Arrays) -> None:
     assert np.isclose(ledger.total(spent, "image"), accountant.mu(3, 1e-5))
 
 
+def test_a_student_of_another_network_learns_too(tmp_path: Path, arrays: Arrays) -> None:
+    resnet = ("distillation.network=resnet", "distillation.width=4", "distillation.steps=60")
+    run = private_run(tmp_path, arrays, settings=(*SETTINGS, *resnet), until="evaluation")
+    assert type(run.student).__name__ == "ResNet"
+    assert run.result("evaluation").student.accuracy > 0.9
+
+
 def test_audits_itself_with_shadows_that_spend_nothing(
     tmp_path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
