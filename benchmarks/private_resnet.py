@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def result(run: RunDir, name: str, seed: int, code: str) -> dict[str, Any]:
-    """Accuracy on test and time of one run."""
+    """Accuracy on test of one run."""
     found = run.result("evaluation")
     command = f"python -m benchmarks.private_resnet --data DIR --sets {name} --seeds {seed + 1}"
     return {
@@ -59,7 +59,6 @@ def result(run: RunDir, name: str, seed: int, code: str) -> dict[str, Any]:
         "teacher": found.teacher.accuracy,
         "student": found.student.accuracy,
         "gap": [found.cas_gap.value, found.cas_gap.low, found.cas_gap.high],
-        "seconds_student": round(run.result("distillation").seconds),
         "commit": code,
         **common.origin(run, found, command),
     }
@@ -68,14 +67,14 @@ def result(run: RunDir, name: str, seed: int, code: str) -> dict[str, Any]:
 def table() -> str:
     """Markdown of the result files."""
     rows = [
-        "| set | seed | private Teacher | ResNet Student | gap, points | Student, minutes |",
-        "|---|---|---|---|---|---|",
+        "| set | seed | private Teacher | ResNet Student | gap, points |",
+        "|---|---|---|---|---|",
     ]
     for of in (read_json(path) for path in sorted(RESULTS.glob("*.json"))):
         gap = "{:+.1f} ({:+.1f} to {:+.1f})".format(*of["gap"])
         rows.append(
             f"| {of['dataset']} | {of['seed']} | {of['teacher']:.1%} | {of['student']:.1%} | "
-            f"{gap} | {of['seconds_student'] / 60:.0f} |"
+            f"{gap} |"
         )
     return "\n".join(rows) + "\n"
 
