@@ -157,7 +157,7 @@ def main() -> None:
             folder(arguments.folders / f"{count}-of-{size}", size, count)
             for size, count in (FOLDERS.items() if arguments.folders else ())
         ]
-        command = "python -m benchmarks.sizes --folders DIR"
+        command = "python -m benchmarks.sizes" + " --folders DIR" * bool(folders)
         measured = {"seconds": seconds(), "folders": folders}
         write_json(RESULT, {"command": command, **about, **measured})
     write_bytes(TABLE, f"# What larger images cost\n\n{table(read_json(RESULT))}".encode())
