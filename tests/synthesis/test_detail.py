@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from knowledge_recycling.config import Config
-from knowledge_recycling.generators.moments import MomentsGenerator
-from knowledge_recycling.synthesis.detail import DetailedSource, _spectrum, detailed
+from knowledge_recycling.generators.moments import MomentsGenerator, spectrum
+from knowledge_recycling.synthesis.detail import DetailedSource, detailed
 from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
@@ -27,7 +27,7 @@ def test_low_frequencies_stay_and_the_others_are_new(channels: int, side: int) -
     made = detailed(images, kept, seed=1)
     assert made.shape == images.shape
     assert made.dtype == torch.uint8
-    before, after = (_spectrum(x.numpy() / 255) for x in (images, made))
+    before, after = (spectrum(x.numpy() / 255) for x in (images, made))
     # Bytes are rounded, and pixels outside 0..255 are cut.
     np.testing.assert_allclose(after[..., :kept, :kept], before[..., :kept, :kept], atol=1.5)
     fine = np.square(after).sum((1, 2, 3)) - np.square(after[..., :kept, :kept]).sum((1, 2, 3))

@@ -82,10 +82,15 @@ def coefficients(images: NDArray[np.uint8], frequencies: int) -> Floats:
 
 
 def _coefficients(images: NDArray[np.uint8], frequencies: int) -> Floats:
-    p = 0.05 + 0.9 * (images.astype(np.float64) + 0.5) / 256
-    planes = np.moveaxis(np.log(p / (1 - p)), 3, 1)
-    low = dctn(planes, axes=(2, 3), norm="ortho")[:, :, :frequencies, :frequencies]
+    planes = np.moveaxis((images.astype(np.float64) + 0.5) / 256, 3, 1)
+    low = spectrum(planes)[:, :, :frequencies, :frequencies]
     return np.asarray(low.reshape(len(images), -1) / _scale(planes.shape[1], planes.shape[2]))
+
+
+def spectrum(pixels: Floats) -> Floats:
+    """DCT(logit p), p = 0.05 + 0.9 x, of pixels x (n, c, h, w) in 0..1."""
+    p = 0.05 + 0.9 * pixels
+    return np.asarray(dctn(np.log(p / (1 - p)), axes=(2, 3), norm="ortho"))
 
 
 def fit(

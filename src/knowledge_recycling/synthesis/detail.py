@@ -16,13 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.fft import dctn, idctn
+from scipy.fft import idctn
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from knowledge_recycling.arrays import Floats
 from knowledge_recycling.features.scenes import Dice, draw_scenes, render
-from knowledge_recycling.generators.moments import MomentsGenerator
+from knowledge_recycling.generators.moments import MomentsGenerator, spectrum
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.pixels import to_bytes
 from knowledge_recycling.training.seeds import derive
@@ -64,7 +63,9 @@ def detailed(images: Tensor, kept: int, seed: int) -> Tensor:
         scenes = scenes.mean(1, keepdim=True)
     if scenes.shape[2] != side:
         scenes = interpolate(scenes, (side, side), mode="bilinear", antialias=True)
-    low, fine = (_spectrum(x) for x in (images.cpu().numpy() / 255, scenes.numpy()))
+    low, fine = (
+        spectrum(x.astype(np.float64)) for x in (images.cpu().numpy() / 255, scenes.numpy())
+    )
     fine[:, :, :kept, :kept] = 0
     strength = dice.uniform(n, 0, 1).numpy()[:, None, None, None]
     mask = np.zeros((side, side))
@@ -72,9 +73,3 @@ def detailed(images: Tensor, kept: int, seed: int) -> Tensor:
     logits = idctn(low * mask + strength * fine, axes=(2, 3), norm="ortho")
     pixels = np.clip((1 / (1 + np.exp(-logits)) - 0.05) / 0.9, 0, 1)
     return to_bytes(2 * torch.from_numpy(pixels).float() - 1).to(images.device)
-
-
-def _spectrum(pixels: Floats) -> Floats:
-    """DCT of logit p, of pixels (n, c, h, h) in 0..1."""
-    p = 0.05 + 0.9 * pixels.astype(np.float64)
-    return np.asarray(dctn(np.log(p / (1 - p)), axes=(2, 3), norm="ortho"))
