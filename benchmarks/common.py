@@ -20,6 +20,23 @@ README = ROOT / "README.md"
 RESULTS = Path(__file__).parent / "results"
 DOCS = ROOT / "docs" / "results"
 
+SYMMETRY = {
+    "bloodmnist_like": "square",
+    "breastmnist": "flip",
+    "dermamnist_like": "square",
+    "fashionmnist": "flip",
+    "malaria_patients": "square",
+    "pneumoniamnist": "flip",
+    "retinamnist": "square",
+}
+"""What means nothing in the images of a set, as a user would state it of their own."""
+
+
+def flips(name: str) -> list[str]:
+    """The same as settings of an ordinary run: training images of the Teacher are mirrored."""
+    wanted = {"none": (), "flip": ("horizontal",), "square": ("horizontal", "vertical")}
+    return [f"teacher.{axis}_flip=true" for axis in wanted[SYMMETRY.get(name, "none")]]
+
 
 def parser(description: str | None, sets: list[str]) -> argparse.ArgumentParser:
     """The command line of a benchmark over sets and seeds."""

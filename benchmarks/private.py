@@ -43,21 +43,12 @@ EPSILONS = (0.5, 1.0, 3.0, 8.0, None)
 DELTA = 1e-5
 NOISELESS_MU = 5.0
 """Stands for the step size of the head without noise."""
-SYMMETRY = {
-    "bloodmnist_like": "square",
-    "breastmnist": "flip",
-    "dermamnist_like": "square",
-    "fashionmnist": "flip",
-    "malaria_patients": "square",
-    "pneumoniamnist": "flip",
-    "retinamnist": "square",
-}
 FIGURES = ("accuracy", "auc", "balanced_accuracy")
 
 
 def main() -> None:
     """Parses the command line and runs what is missing."""
-    parser = common.parser(__doc__, list(SYMMETRY))
+    parser = common.parser(__doc__, list(common.SYMMETRY))
     parser.set_defaults(seeds=5)
     arguments = parser.parse_args()
     if not arguments.table:
@@ -78,13 +69,13 @@ def one_set(folder: Path, name: str, seeds: int, code: str) -> None:
     pool = Pool.of(train, val)
     classes = len(record.class_names)
     begin = time.monotonic()
-    features = Features.make(channels=record.channels, symmetry=SYMMETRY[name])
+    features = Features.make(channels=record.channels, symmetry=common.SYMMETRY[name])
     z_pool, z_test = features.of_bytes(pool.images), features.of_bytes(test.images)
     about = {
         "dataset": name,
         "delta": DELTA,
         "unit": "image" if pool.groups is None else "patient",
-        "symmetry": SYMMETRY[name],
+        "symmetry": common.SYMMETRY[name],
         "train_images": len(train),
         "patients": None if train.groups is None else len(np.unique(train.groups)),
         "test_images": len(test),
@@ -161,7 +152,7 @@ def _one(
     found: dict[str, Any] = {"teacher": _figures(logits, truth), "block": release.block}
     if seed == 0:
         features = Features.make(
-            channels=pool.images.shape[3], symmetry=SYMMETRY[name], block=release.block
+            channels=pool.images.shape[3], symmetry=common.SYMMETRY[name], block=release.block
         )
         generator = moments.fit(
             pool.images[inside],

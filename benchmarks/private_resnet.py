@@ -13,7 +13,6 @@ from typing import Any
 
 import knowledge_recycling as kr
 from benchmarks import common
-from benchmarks.private import SYMMETRY
 from knowledge_recycling.storage.files import read_json, write_bytes, write_json
 from knowledge_recycling.storage.run_dir import RunDir
 
@@ -25,7 +24,7 @@ STEPS = 1000
 
 def main() -> None:
     """Parses the command line and runs what is missing."""
-    arguments = common.parser(__doc__, list(SYMMETRY)).parse_args()
+    arguments = common.parser(__doc__, list(common.SYMMETRY)).parse_args()
     if not arguments.table:
         code = common.commit()
         for name in arguments.sets:
@@ -37,7 +36,7 @@ def main() -> None:
                         arguments.runs / f"{name}-s{seed}",
                         seed=seed,
                         epsilon=EPSILON,
-                        symmetry=SYMMETRY[name],
+                        symmetry=common.SYMMETRY[name],
                         shadows=0,
                         settings=["distillation.network=resnet", f"distillation.steps={STEPS}"],
                         until="evaluation",

@@ -57,7 +57,13 @@ def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) 
     stem = f"{name}-{preset}-s{seed}"
     target = RESULTS / f"{stem}.json"
     if not target.exists():
-        run = kr.run(folder / f"{name}.npz", runs / stem, preset=preset, seed=seed)
+        run = kr.run(
+            folder / f"{name}.npz",
+            runs / stem,
+            preset=preset,
+            seed=seed,
+            settings=common.flips(name),
+        )
         write_json(target, {**record(run, name, preset, seed), "commit": code})
 
 
@@ -75,6 +81,7 @@ def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:
         "test_images": evaluation.images,
         "teacher_validation": teacher.validation and teacher.validation.tree(),
         "synthesis": asdict(run.result("tuning").parameters),
+        "labels": run.result("distillation").labels,
         "attacks": {
             role: {
                 "auc": asdict(target.attacks[target.strongest].auc),

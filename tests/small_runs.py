@@ -16,6 +16,7 @@ TINY = (
     "tuning.trials=2",
     "tuning.steps=3",
     "tuning.final_steps=3",
+    "tuning.label_steps=3",
     "distillation.steps=20",
     "runtime.threads=1",
 )
@@ -33,6 +34,7 @@ TINIEST = (
     "tuning.trials=1",
     "tuning.steps=3",
     "tuning.final_steps=3",
+    "tuning.label_steps=3",
     "distillation.steps=10",
     "runtime.threads=1",
 )

@@ -98,7 +98,9 @@ SMALL = (
     "tuning.trials=1",
     "tuning.steps=2",
     "tuning.final_steps=2",
+    "tuning.label_steps=3",
     "distillation.steps=10",
+    "distillation.labels=soft",
 )
 
 

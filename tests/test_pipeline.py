@@ -43,6 +43,7 @@ SMALL = (
     "tuning.steps=9",
     "tuning.finalists=1",
     "tuning.final_steps=9",
+    "tuning.label_steps=3",
     "distillation.steps=150",
     "evaluation.bootstrap_draws=1000",
     "runtime.threads=1",
@@ -198,8 +199,24 @@ def test_a_fork_redoes_only_what_differs(finished: kr.RunDir, tmp_path: Path) ->
     assert ours["distillation"]["artefacts"] != theirs["distillation"]["artefacts"]
 
 
+def test_labels_are_chosen_once_and_taken_over_by_no_fork_that_lacks_them(
+    finished: kr.RunDir, tmp_path: Path
+) -> None:
+    tuning = finished.result("tuning")
+    assert [row.labels for row in tuning.labels_table] == ["hard", "soft"]
+    assert finished.result("distillation").labels == tuning.labels
+    soft = finished.fork(tmp_path / "soft")
+    asked = (*SMALL, "distillation.labels=soft", "tuning.trials=1", "distillation.steps=3")
+    kr.run("digits", soft.path, settings=asked, until="distillation")
+    assert not soft.result("tuning").labels_table
+    open_again = soft.fork(tmp_path / "open")
+    asked = (*SMALL, "tuning.trials=1", "distillation.steps=3")
+    with pytest.raises(kr.KRError, match="tuning compared no kinds of labels"):
+        kr.run("digits", open_again.path, settings=asked, until="distillation")
+
+
 def test_other_config_in_the_same_directory_is_refused(finished: kr.RunDir) -> None:
-    with pytest.raises(kr.KRError, match=r"distillation\.labels: hard here, soft there"):
+    with pytest.raises(kr.KRError, match=r"distillation\.labels: hard here, auto there"):
         kr.run("digits", finished.path, settings=(*SMALL, "distillation.labels=hard"))
 
 

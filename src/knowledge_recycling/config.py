@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -88,9 +88,16 @@ class Data(Section):
         return value
 
 
+PASSES = 6
+"""Fewest passes over the training images where the steps are not set."""
+
+
 class Classifier(Section):
     """Network and optimisation of a classifier."""
 
+    steps: int | None = Field(None, ge=1)
+    """None takes `least_steps`, or six passes over the training images where that is more."""
+    least_steps: ClassVar[int]
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(5e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -98,6 +105,15 @@ class Classifier(Section):
     """Training images are moved by up to this many pixels, edges replicated."""
     horizontal_flip: bool = False
     vertical_flip: bool = False
+
+    def steps_for(self, images: int) -> int:
+        """Steps of a training whose set has so many images.
+
+        Example:
+            >>> Teacher().steps_for(500), Teacher().steps_for(50_000), Teacher(steps=9).steps_for(1)
+            (2000, 4688, 9)
+        """
+        return self.steps or max(self.least_steps, math.ceil(PASSES * images / self.batch_size))
 
 
 class Teacher(Classifier):
@@ -110,7 +126,8 @@ class Teacher(Classifier):
     """Channels of the ResNet's first stage; each further stage doubles them."""
     blocks: tuple[int, ...] = (1, 1, 1)
     """Residual blocks of each stage of the ResNet; every stage but the first halves the grid."""
-    steps: int = Field(1500, ge=1)
+    least_steps = 2000
+    batch_size: int = Field(64, ge=2)
     weight_decay: float = Field(0.5, ge=0)
     evaluations: int = Field(20, ge=1)
     """How often the network is looked at on validation, for its curve alone."""
@@ -123,11 +140,11 @@ class Generator(Section):
     """`latent`, `biggan` or `r3gan`; each has fields of its own below."""
     width: int = Field(16, ge=4)
     """Channels at the finest grid; coarser grids double them."""
-    steps: int = Field(1500, ge=1)
+    steps: int = Field(1000, ge=1)
     batch_size: int = Field(64, ge=2)
     learning_rate: float | None = Field(None, gt=0)
     """None takes the method's own: 2e-3 for latent and r3gan, 1e-3 for biggan."""
-    snapshots: int = Field(3, ge=1)
+    snapshots: int = Field(1, ge=1)
     """Averaged weights kept along training, evenly spaced over its second half."""
     averaging: float = Field(0.995, ge=0, lt=1)
     """Decay of the exponential average of the weights."""
@@ -137,7 +154,7 @@ class Latent(Generator):
     """An autoencoder, and a mixture of Gaussians per class on its latents."""
 
     method: Literal["latent"]
-    latent_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field((8, 16), min_length=1)
+    latent_channels: tuple[Annotated[int, Field(ge=1)], ...] = Field((8,), min_length=1)
     """Channels of the latent grid; one Generator for each number, mixed as one source."""
     feature_weight: float = Field(1.0, ge=0)
     """Weight of the loss on the Teacher's features."""
@@ -221,8 +238,8 @@ class Selection(Section):
 class Tuning(Section):
     """Stage 4: Generator Tuning by validation CAS."""
 
-    trials: int = Field(6, ge=1)
-    """Budget; the un-tuned default is always the first trial."""
+    trials: int = Field(1, ge=1)
+    """Budget; the un-tuned default is always the first trial, and one trial needs no probe."""
     steps: int = Field(80, ge=1)
     """Probe steps of a trial."""
     finalists: int = Field(1, ge=1)
@@ -234,6 +251,8 @@ class Tuning(Section):
     """Range searched for the temperature of the soft labels."""
     filter_threshold: Annotated[tuple[float, float], AfterValidator(_share_range)] = (0.0, 0.8)
     """Range searched for the least Teacher confidence in the wanted class that keeps a sample."""
+    label_steps: int = Field(400, ge=1)
+    """Probe steps of each kind of labels, where `distillation.labels` leaves the kind open."""
 
 
 class Distillation(Classifier):
@@ -243,9 +262,10 @@ class Distillation(Classifier):
     """As in `teacher.network`; None takes the Teacher's network, width and blocks."""
     width: int | None = Field(None, ge=4)
     blocks: tuple[int, ...] | None = None
-    steps: int = Field(4000, ge=1)
-    labels: Literal["soft", "hard"] = "soft"
-    """The Teacher's softmax, or the class that the Generator was asked for."""
+    least_steps = 1500
+    labels: Literal["auto", "soft", "hard"] = "auto"
+    """soft: the Teacher's softmax; hard: the class that the Generator was asked for; auto: Tuning's
+    choice between them, in a private run soft."""
     regeneration_period: int = Field(4, ge=0)
     """Epochs after which the synthetic set is drawn anew; 0 keeps one fixed set. Drawing costs a
     CPU as much as learning: each image seen four times leaves time for half as many steps again."""
@@ -602,11 +622,11 @@ _GPU_CLASSIFIER: dict[str, Any] = {"batch_size": 128, "learning_rate": 1e-3}
 PRESETS: dict[str, dict[str, Any]] = {
     # Minutes on two CPU cores, on images of 8 pixels.
     "demo": {
-        "teacher": {"steps": 400},
-        "generator": {"steps": 600, "latent_channels": (4,)},
+        "teacher": {"steps": 400, "batch_size": 128},
+        "generator": {"steps": 600, "latent_channels": (4,), "snapshots": 3},
         "selection": {"screen_steps": 60, "final_steps": 120},
         "tuning": {"trials": 6, "steps": 60, "final_steps": 120},
-        "distillation": {"steps": 800},
+        "distillation": {"steps": 800, "labels": "soft"},
     },
     # Minutes on two CPU cores, on images of 28 pixels: the defaults.
     "fast": {},
@@ -625,7 +645,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "selection": {"screen_steps": 500, "finalists": 3, "final_steps": 2000},
         "tuning": {"trials": 30, "steps": 500, "finalists": 3, "final_steps": 2000},
-        "distillation": {"steps": 20000, "regeneration_period": 1, **_GPU_CLASSIFIER},
+        "distillation": {
+            "steps": 20000,
+            "labels": "soft",
+            "regeneration_period": 1,
+            **_GPU_CLASSIFIER,
+        },
     },
     # A minute on one CPU core, with a formal guarantee: needs privacy.epsilon.
     "private": {"teacher": {"network": "features"}, "generator": {"method": "moments"}},

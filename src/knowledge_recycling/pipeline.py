@@ -44,7 +44,7 @@ from knowledge_recycling.training.runtime import Runtime
 PROBE = tuple(
     f"distillation.{field}"
     for field in Distillation.model_fields
-    if field not in {"steps", "tiny_classes", *PROBE_LESSONS}
+    if field not in {"steps", "labels", "tiny_classes", *PROBE_LESSONS}
 )
 """What the probes take from the Student's section."""
 
@@ -96,6 +96,8 @@ STAGES = (
     Stage("teacher", teacher.run, reads=PRIVACY),
     Stage("generator", generator.run, ("teacher",), PRIVACY),
     Stage("selection", selection.run, ("teacher", "generator"), PROBE),
+    # It compares labels where they are left open, which changes nothing else of what it finds: so a
+    # fork to other labels keeps it, and `distillation` refuses what it did not compare.
     Stage("tuning", tuning.run, ("teacher", "generator", "selection"), PROBE),
     Stage(
         "distillation",

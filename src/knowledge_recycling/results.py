@@ -15,7 +15,7 @@ from knowledge_recycling.auditing.figures import CanaryArm, Control, Copies, Pow
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.statistics.estimate import Estimate
 from knowledge_recycling.storage.files import read_json
-from knowledge_recycling.synthesis.parameters import Parameters
+from knowledge_recycling.synthesis.parameters import Labels, Parameters
 
 
 class Record(BaseModel):
@@ -210,6 +210,14 @@ class Finalist(Look):
     chosen: bool
 
 
+class LabelsLook(Look):
+    """What a probe reached that learned by one kind of labels."""
+
+    labels: Labels
+    error: float
+    """Standard error of its accuracy less the best kind's, on the same images."""
+
+
 class TuningResult(Result):
     """tuning/result.json."""
 
@@ -221,6 +229,10 @@ class TuningResult(Result):
     finalists: tuple[Finalist, ...]
     skipped: str | None = None
     """Why nothing was compared."""
+    labels: Labels = "soft"
+    """The kind that the Student learns by, where `distillation.labels` leaves it open."""
+    labels_table: tuple[LabelsLook, ...] = ()
+    """The kinds that were compared, the one that leaks least first."""
 
 
 class DistillationResult(Result):
@@ -230,7 +242,7 @@ class DistillationResult(Result):
     parameters: int
     """Weights of the network."""
     steps: int
-    labels: Literal["soft", "hard"]
+    labels: Labels
     regeneration_period: int
     """Epochs after which the synthetic set was drawn anew; 0: never."""
     synthetic_images: int

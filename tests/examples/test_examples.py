@@ -25,6 +25,7 @@ TINY = (
     "tuning.trials=1",
     "tuning.steps=3",
     "tuning.final_steps=3",
+    "tuning.label_steps=3",
     "distillation.steps=20",
     "runtime.threads=1",
 )

@@ -32,6 +32,7 @@ SETTINGS = [
     "tuning.trials=2",
     "tuning.steps=3",
     "tuning.final_steps=2",
+    "tuning.label_steps=3",
     "distillation.steps=3",
     "distillation.batch_size=16",
     "evaluation.bootstrap_draws=1000",

@@ -64,6 +64,10 @@ def test_the_choices_are_read_out(run: RunResults, chapters: dict[str, Chapter])
     assert list(table(chapters["tuning"], "Finalists")) == [
         str(row.trial) for row in run.tuning.finalists
     ]
+    kinds = table(chapters["tuning"], "Kinds of labels")
+    assert list(kinds) == ["hard", "soft"]
+    for look in run.tuning.labels_table:
+        assert kinds[look.labels][0].text == f"{100 * look.accuracy:.1f}%"
 
 
 def test_each_class_has_its_figures(run: RunResults, chapters: dict[str, Chapter]) -> None:

@@ -55,8 +55,9 @@ def lessons(steps: int = 100, teacher: nn.Module | None = None, **options: Any) 
     }
     parameters = Parameters(temperature=options.pop("temperature", 2.0))
     source = Source(Painter(), teacher or Reader(), parameters, COUNTS, RUNTIME)
+    labels = options.pop("labels", "soft")
     section = Distillation(**plain | options)
-    return Lessons(source, section, steps, lambda *keys: derive(0, *keys))
+    return Lessons(source, section, labels, steps, lambda *keys: derive(0, *keys))
 
 
 def images_of(given: Lessons, epoch: int) -> Tensor:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -10,8 +12,8 @@ from knowledge_recycling import classifiers
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.results import Look
-from knowledge_recycling.synthesis.parameters import Parameters
-from knowledge_recycling.synthesis.probes import Bench
+from knowledge_recycling.synthesis.parameters import Labels, Parameters
+from knowledge_recycling.synthesis.probes import Bench, least_leaking
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 
@@ -80,3 +82,21 @@ def test_the_default_stays_unless_it_is_beaten_by_more_than_a_standard_error() -
     assert made.winner([default, figures(0.875), figures(0.7)]) == 1
     assert made.winner([default, figures(0.9), figures(0.9, auc=0.95)]) == 2
     assert made.winner([figures(1.0), figures(1.0, auc=0.99)]) == 0
+
+
+def right(**share: float) -> dict[Labels, np.ndarray]:
+    """Probes that are right on the first of 100 images."""
+    found: dict[Labels, np.ndarray] = {}
+    for kind, of in share.items():
+        found[cast(Labels, kind)] = np.arange(100) < round(100 * of)
+    return found
+
+
+def test_the_labels_that_leak_least_are_taken_unless_validation_speaks_against_them() -> None:
+    """One image in 100 is one standard error of the difference, two are 1.42."""
+    assert least_leaking(right(soft=0.9, hard=0.9))[0] == "hard"
+    assert least_leaking(right(soft=0.9, hard=0.89))[0] == "hard"
+    assert least_leaking(right(soft=0.9, hard=0.88))[0] == "soft"
+    assert least_leaking(right(soft=0.8, hard=0.9))[0] == "hard"
+    errors = least_leaking(right(soft=0.9, hard=0.8))[1]
+    assert errors == {"hard": pytest.approx(0.3015 / 10, rel=1e-3), "soft": 0.0}

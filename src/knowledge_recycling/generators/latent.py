@@ -43,8 +43,10 @@ from knowledge_recycling.training.pixels import fold, folded, to_float, unfolded
 
 LEARNING_RATE = 2e-3
 MOST_COMPONENTS = 32
+ADVERSARY_EVERY = 2
+"""Updates from one of the adversary to the next: it learns faster than the decoder."""
 WARM_UP = 0.1
-"""Share of the training before the adversary is heard: it learns faster than the decoder."""
+"""Share of the training before the adversary is heard."""
 FeatureMaps = Callable[[Tensor], list[Tensor]]
 
 
@@ -223,8 +225,9 @@ class LatentTraining:
         self.average = averaged(self.autoencoder, config.averaging)
         self.adversary = PatchAdversary(channels, device, autocast)
         self.optimiser = torch.optim.AdamW(
-            self.autoencoder.parameters(), lr=self.learning_rate, betas=(0.9, 0.99)
+            self.autoencoder.parameters(), lr=self.learning_rate, betas=(0.9, 0.99), fused=True
         )
+        self.updates = 0
 
     def step(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """One update of the autoencoder; the labels play no part in it.
@@ -255,8 +258,9 @@ class LatentTraining:
         nn.utils.clip_grad_norm_(self.autoencoder.parameters(), 1.0)
         self.optimiser.step()
         self.average.update_parameters(self.autoencoder)
-        if self.config.adversary_weight:
+        if self.config.adversary_weight and self.updates % ADVERSARY_EVERY == 0:
             self.adversary.update(x, decoded)
+        self.updates += 1
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _losses(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -312,6 +316,7 @@ class LatentTraining:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "adversary": self.adversary.state_dict(),
+            "updates": self.updates,
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -320,6 +325,7 @@ class LatentTraining:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.adversary.load_state_dict(state["adversary"])
+        self.updates = state["updates"]
 
 
 def feature_losses(feature_maps: FeatureMaps, decoded: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -332,17 +338,22 @@ def feature_losses(feature_maps: FeatureMaps, decoded: Tensor, x: Tensor) -> tup
         scale = want.std() + 1e-6
         features.append(F.l1_loss(got, want) / scale)
         if got.ndim == 4:  # a network of the user's own may show vectors only
-            mean, spread = (
-                F.l1_loss(of(got, (2, 3)), of(want, (2, 3))) for of in (torch.mean, spread_over)
-            )
-            textures.append((mean + spread) / scale)
+            apart = [F.l1_loss(a, b) for a, b in zip(moments(got), moments(want), strict=True)]
+            textures.append(torch.stack(apart).sum() / scale)
     texture = torch.stack(textures).mean() if textures else features[0].new_zeros(())
     return torch.stack(features).mean(), texture
 
 
-def spread_over(x: Tensor, axes: tuple[int, int]) -> Tensor:
-    """Standard deviation over some axes, with a gradient also where all values are equal."""
-    return (x.var(axes, unbiased=False) + 1e-6).sqrt()
+def moments(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """M and V: mean and standard deviation (n, c) of maps (n, c, h, w) over their grids.
+
+    V has a gradient also where all values are equal. The variance is taken as the mean square less
+    the square of the mean, which costs a third of `Tensor.var` and its gradient.
+    """
+    maps = maps.permute(0, 2, 3, 1).flatten(1, 2)  # as they lie in memory
+    mean = maps.mean(1)
+    variance = (maps * maps).mean(1) - mean.square()
+    return mean, (variance.clamp_min(0) + 1e-6).sqrt()
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:

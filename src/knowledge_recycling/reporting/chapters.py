@@ -221,13 +221,14 @@ PARAMETERS = {
 
 
 def tuning(run: RunResults, show_real: bool) -> Chapter:
-    """Generator Tuning: the trials, the finalists, the choice."""
+    """Generator Tuning: the trials, the finalists, the choice; and the kind of labels."""
     result = run.tuning
     if not result:
         return _not_run("tuning", "Generator Tuning", "Tuning")
-    if result.skipped:
-        words = f"{result.skipped} They are: {_setting(result.parameters)}."
-        return Chapter("tuning", "Generator Tuning", [Text(words)])
+    if not result.table:
+        words = result.skipped or "Not searched: one trial was asked for, the un-tuned parameters."
+        words = f"{words} They are: {_setting(result.parameters)}."
+        return Chapter("tuning", "Generator Tuning", [Text(words), *_labels(result)])
     table = result.table
     default = next((row.trial for row in table if row.parameters == result.default), None)
     chosen = next((row.trial for row in result.finalists if row.chosen), None)
@@ -245,8 +246,28 @@ def tuning(run: RunResults, show_real: bool) -> Chapter:
         )
         for field, label in PARAMETERS.items()
     ]
-    blocks: list[Block] = [Text(intro), Gallery(pictures), *_tuning_tables(result, default, chosen)]
-    return Chapter("tuning", "Generator Tuning", blocks)
+    tables = [*_tuning_tables(result, default, chosen), *_labels(result)]
+    return Chapter("tuning", "Generator Tuning", [Text(intro), Gallery(pictures), *tables])
+
+
+def _labels(result: TuningResult) -> list[Block]:
+    """What the probe of each kind of labels reached; nothing where the kind was not left open."""
+    if not result.labels_table:
+        return []
+    rows = [
+        [
+            Cell(row.labels, "chosen" if row.labels == result.labels else ""),
+            *_look(row),
+            Cell(percent(row.error)),
+        ]
+        for row in result.labels_table
+    ]
+    caption = (
+        "Kinds of labels, the one that leaks least first. Of those whose accuracy is not lower "
+        "than the best by more than one standard error of the difference, the first is taken."
+    )
+    head = ("Labels", "Accuracy", DIAGNOSTIC, "Loss", "Standard error of the difference")
+    return [Table(caption, head, rows)]
 
 
 def _setting(parameters: Parameters) -> str:

@@ -13,6 +13,7 @@ import torch
 
 from knowledge_recycling import artefacts, classifiers
 from knowledge_recycling.config import Config
+from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.moments import MomentsGenerator
 from knowledge_recycling.results import DistillationResult
 from knowledge_recycling.storage.files import write_npz
@@ -21,6 +22,7 @@ from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.synthesis import linear_student
 from knowledge_recycling.synthesis.detail import DetailedSource
 from knowledge_recycling.synthesis.gkd import Lessons
+from knowledge_recycling.synthesis.parameters import Labels
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.checkpoint import Checkpoint
 from knowledge_recycling.training.loop import fit
@@ -42,13 +44,19 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
         return _linear(config, run_dir, source, spec)
     torch.manual_seed(derive(config.seed, "distillation", "weights"))
     student = runtime.place(artefacts.build(run_dir, spec))
+    labels = _labels(config, run_dir)
     taught_by = (
         DetailedSource(**vars(source))
-        if isinstance(source.generator, MomentsGenerator) and section.labels == "soft"
+        if isinstance(source.generator, MomentsGenerator) and labels == "soft"
         else source
     )
+    steps = section.steps_for(sum(source.class_counts))
     lessons = Lessons(
-        taught_by, section, section.steps, lambda *keys: derive(config.seed, "distillation", *keys)
+        taught_by,
+        section,
+        labels,
+        steps,
+        lambda *keys: derive(config.seed, "distillation", *keys),
     )
     fit(
         student,
@@ -66,14 +74,28 @@ def run(config: Config, run_dir: RunDir) -> DistillationResult:
     acceptance = _samples(source, folder / "samples.npz", derive(config.seed, "samples"), hidden)
     return DistillationResult(
         parameters=sum(p.numel() for p in student.parameters()),
-        steps=section.steps,
-        labels=section.labels,
+        steps=steps,
+        labels=labels,
         regeneration_period=section.regeneration_period,
         synthetic_images=lessons.images_drawn(),
         acceptance=acceptance,
         snapshot=run_dir.result("selection").snapshot,
         synthesis=source.parameters,
     )
+
+
+def _labels(config: Config, run_dir: RunDir) -> Labels:
+    """The kind that was asked for, or that Tuning chose."""
+    if config.distillation.labels != "auto":
+        return config.distillation.labels
+    tuning = run_dir.result("tuning")
+    if not tuning.labels_table and not tuning.skipped:
+        raise KRError(
+            f"{run_dir.path}: distillation.labels=auto, but tuning compared no kinds of labels: it "
+            "is taken over from a run that had set them. Set distillation.labels=soft or hard here "
+            "too, or start a new run instead of a fork."
+        )
+    return tuning.labels
 
 
 def _linear(

@@ -56,6 +56,8 @@ def run(config: Config, run_dir: RunDir) -> TeacherResult:
         runtime.device,
     )
 
+    steps = config.teacher.steps_for(len(labels))
+
     def batches(step: int) -> tuple[Tensor, Tensor]:
         index = chosen(step)
         return to_float(augment(images[index], config.teacher)), labels[index]
@@ -68,7 +70,7 @@ def run(config: Config, run_dir: RunDir) -> TeacherResult:
     fit(
         network,
         batches,
-        Recipe(config.teacher.steps, config.teacher.learning_rate, config.teacher.weight_decay),
+        Recipe(steps, config.teacher.learning_rate, config.teacher.weight_decay),
         runtime,
         seed=(config.seed, "teacher"),
         label="Teacher",
@@ -80,7 +82,7 @@ def run(config: Config, run_dir: RunDir) -> TeacherResult:
     classifiers.save(folder / "network", network, spec)
     return TeacherResult(
         parameters=sum(p.numel() for p in network.parameters()),
-        steps=config.teacher.steps,
+        steps=steps,
         validation=_validation(network, val_images, val.labels, runtime),
     )
 

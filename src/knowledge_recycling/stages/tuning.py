@@ -1,5 +1,8 @@
 """Stage 4: Generator Tuning: the parameters of synthesis are searched on validation CAS.
 
+Where `distillation.labels` is `auto`, the kind of labels is chosen afterwards: a probe learns by
+each, and of those that validation does not tell from the best the one that leaks least is taken.
+
 The un-tuned default is always the first trial, and meets the best trials again in longer probes
 with fresh randomness: the best of many noisy trials is otherwise chosen for its luck. It stays
 unless it is beaten by more than the noise of validation.
@@ -12,19 +15,21 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from knowledge_recycling import artefacts, data
+from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.config import Config
 from knowledge_recycling.config import Tuning as Section
 from knowledge_recycling.errors import KRError
-from knowledge_recycling.results import Finalist, Look, Trial, TuningResult
+from knowledge_recycling.results import Finalist, LabelsLook, Look, Trial, TuningResult
 from knowledge_recycling.storage.files import read_json, read_table, write_json
 from knowledge_recycling.storage.run_dir import RunDir
-from knowledge_recycling.synthesis.parameters import Parameters
-from knowledge_recycling.synthesis.probes import Bench, rank
+from knowledge_recycling.synthesis.parameters import BY_LEAK, Labels, Parameters
+from knowledge_recycling.synthesis.probes import Bench, least_leaking, rank
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
@@ -54,15 +59,36 @@ def run(config: Config, run_dir: RunDir) -> TuningResult:
     plain = artefacts.source(run_dir, snapshot, teacher, DEFAULT, runtime)
     folder = run_dir.stage("tuning")
     search = _Search(config, bench, plain, folder)
-    table = search.trials()
-    finalists = search.finals(table)
-    chosen = next(row for row in finalists if row.chosen)
-    return TuningResult(
-        parameters=table[chosen.trial].parameters,
-        default=DEFAULT,
-        table=tuple(table),
-        finalists=tuple(finalists),
+    table, finalists, parameters = search.best()
+    found = TuningResult(
+        parameters=parameters, default=DEFAULT, table=tuple(table), finalists=tuple(finalists)
     )
+    if config.distillation.labels != "auto":
+        return found
+    labels, looks = _race(bench, search.source_with(parameters), config, folder)
+    return found.model_copy(update={"labels": labels, "labels_table": looks})
+
+
+def _race(
+    bench: Bench, source: Source, config: Config, folder: Path
+) -> tuple[Labels, tuple[LabelsLook, ...]]:
+    """The kind of labels, and what the probe of each kind reached."""
+    memory = folder / "labels.json"
+    answers: dict[str, list[list[float]]] = read_table(memory) if memory.exists() else {}
+    for kind in BY_LEAK:
+        if kind not in answers:
+            steps = config.tuning.label_steps
+            probe = bench.probe(source, steps, "race", f"{kind} labels", kind)
+            answers[kind] = bench.probabilities(probe).tolist()
+            write_json(memory, answers)
+    p = {kind: np.array(answers[kind]) for kind in BY_LEAK}
+    truth = bench.labels
+    chosen, errors = least_leaking({kind: p[kind].argmax(1) == truth for kind in BY_LEAK})
+    looks = tuple(
+        LabelsLook(labels=kind, error=errors[kind], **metrics.quick_look(p[kind], truth))
+        for kind in BY_LEAK
+    )
+    return chosen, looks
 
 
 class _Tried(Trial):
@@ -78,6 +104,15 @@ class _Search:
     bench: Bench
     plain: Source
     folder: Path
+
+    def best(self) -> tuple[list[Trial], list[Finalist], Parameters]:
+        """The trials, the finalists and the parameters chosen; a single trial needs no probe."""
+        if self.config.tuning.trials == 1:
+            return [], [], DEFAULT
+        table = self.trials()
+        finalists = self.finals(table)
+        chosen = next(row for row in finalists if row.chosen)
+        return table, finalists, table[chosen.trial].parameters
 
     def trials(self) -> list[Trial]:
         """Runs the trials that are missing; the table of all of them, the default first.
@@ -114,7 +149,7 @@ class _Search:
 
         state = TrialState.COMPLETE
         try:
-            source, steps = self._with(Parameters(**trial.params)), self.config.tuning.steps
+            source, steps = self.source_with(Parameters(**trial.params)), self.config.tuning.steps
             self.bench.score(source, steps, "first look", f"trial {number}", watch, LOOKS)
         except optuna.TrialPruned:
             state = TrialState.PRUNED
@@ -133,7 +168,7 @@ class _Search:
         for row in finalists:
             number = str(row.trial)
             if number not in scores:
-                source, steps = self._with(row.parameters), self.config.tuning.final_steps
+                source, steps = self.source_with(row.parameters), self.config.tuning.final_steps
                 scores[number] = self.bench.score(source, steps, "final look", f"trial {number}")
                 write_json(memory, scores)
         looks = [Look(**scores[str(row.trial)]) for row in finalists]
@@ -143,7 +178,8 @@ class _Search:
             for row, look in zip(finalists, looks, strict=True)
         ]
 
-    def _with(self, parameters: Parameters) -> Source:
+    def source_with(self, parameters: Parameters) -> Source:
+        """The source of the chosen snapshot with other parameters."""
         plain = self.plain
         return Source(plain.generator, plain.teacher, parameters, plain.class_counts, plain.runtime)
 

@@ -42,7 +42,7 @@ SOURCE = "source.npz"
 """The arrays that a run was given from Python."""
 PRECISION = "precision.json"
 NOT_FORKED = ("report", "shadows")
-SCHEME = "2"
+SCHEME = "3"
 """How `RunDir.inputs` makes its hashes. Raise it when a default of the config changes: the fields
 that stand at their defaults are not hashed, so that a new one leaves finished runs valid."""
 MEASURED = (

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.config import Distillation
+from knowledge_recycling.synthesis.parameters import Labels
 from knowledge_recycling.synthesis.source import Source
 from knowledge_recycling.training.batching import Shuffled
 from knowledge_recycling.training.loop import Recipe, cross_entropy
@@ -37,17 +38,22 @@ class Lessons:
 
     Args:
         source: what to draw from, and the Teacher.
-        section: labels, regeneration, blends, weight of the features, batch size, augmentation.
+        section: regeneration, blends, weight of the features, batch size, augmentation.
+        labels: what the Student learns by.
         steps: how many batches will be asked for: no set is drawn larger than they need.
         seed: makes a seed from an epoch's number or a set's.
     """
 
     def __init__(
-        self, source: Source, section: Distillation, steps: int, seed: Callable[..., int]
+        self,
+        source: Source,
+        section: Distillation,
+        labels: Labels,
+        steps: int,
+        seed: Callable[..., int],
     ) -> None:
-        self.source, self.section, self.seed = source, section, seed
+        self.source, self.section, self.labels, self.seed = source, section, labels, seed
         self.recipe = Recipe(steps, section.learning_rate, section.weight_decay)
-        self.soft = section.labels == "soft"
         wanted = round(sum(source.class_counts) * section.size_multiple)
         self.size = max(2, min(wanted, steps * section.batch_size))
         self.batch = Shuffled(
@@ -64,13 +70,13 @@ class Lessons:
         images, classes = self._current(self._set_number(self.batch.epoch(step)))
         chosen = self.batch(step)
         x = to_float(augment(images[chosen], self.section))
-        if self.soft and (count := round(self.section.blended * len(x))):
+        if self.labels == "soft" and (count := round(self.section.blended * len(x))):
             x[:count] = blend(x, count)
         return x, classes[chosen]
 
     def loss(self, student: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """L(S) on a batch; under hard labels the cross-entropy to the classes."""
-        if not self.soft:
+        if self.labels == "hard":
             return cross_entropy(student, images, classes)
         with torch.no_grad():
             wanted, answer = answers(self.source.teacher, images)
@@ -120,7 +126,8 @@ def distance(s: Tensor, t: Tensor) -> Tensor:
     """Mean |s - t|^2 / Var t of two feature maps, which have the same shape."""
     if s.ndim == 4:  # in the order in which they lie in memory: faster on a CPU
         s, t = s.permute(0, 2, 3, 1), t.permute(0, 2, 3, 1)
-    return (s - t).float().square().mean() / (t.float().var() + 1e-6)
+    s, t = s.float(), t.float()
+    return F.mse_loss(s, t) / (t.var() + 1e-6)
 
 
 def blend(images: Tensor, count: int) -> Tensor:

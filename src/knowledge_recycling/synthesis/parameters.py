@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Labels = Literal["hard", "soft"]
+"""What the Student learns by: the class that the Generator was asked for, or the Teacher's
+softmax."""
+BY_LEAK: tuple[Labels, ...] = ("hard", "soft")
+"""The less of the Teacher's memory a kind passes on, the earlier it stands here."""
+
 
 @dataclass(frozen=True)
 class Parameters:

@@ -7,7 +7,7 @@ validation, by which Checkpoint Optimisation and Generator Tuning choose.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +19,13 @@ from knowledge_recycling.classifiers.inference import probabilities_of
 from knowledge_recycling.config import Config, Distillation
 from knowledge_recycling.results import Look
 from knowledge_recycling.synthesis.gkd import Lessons
+from knowledge_recycling.synthesis.parameters import BY_LEAK, Labels
 from knowledge_recycling.synthesis.source import Source
-from knowledge_recycling.training.loop import fit
+from knowledge_recycling.training.loop import Judge, fit
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
 
-PROBE_LESSONS = {"labels": "soft", "regeneration_period": 1, "size_multiple": 1.0}
+PROBE_LESSONS = {"regeneration_period": 1, "size_multiple": 1.0}
 """Probes judge the Generator, so they learn like this where the Student does otherwise too."""
 Watch = Callable[[int, dict[str, float]], None]
 
@@ -62,9 +63,9 @@ class Bench:
         seed = (config.seed, stage)
         return cls(config.distillation, build, runtime.images(images), labels, seed, runtime)
 
-    def judge(self, network: nn.Module) -> dict[str, float]:
-        """Accuracy, AUC and cross-entropy on validation."""
-        return metrics.quick_look(probabilities_of(network, self.images, self.runtime), self.labels)
+    def probabilities(self, network: nn.Module) -> np.ndarray:
+        """What a network says of the validation images, (n, C)."""
+        return probabilities_of(network, self.images, self.runtime)
 
     def score(
         self,
@@ -76,6 +77,37 @@ class Bench:
         looks: int = 1,
     ) -> dict[str, float]:
         """Trains a probe on `source` and returns accuracy, AUC and loss on validation.
+
+        Args:
+            source: of synthetic images.
+            steps: length of the training.
+            look: what the probe is compared in; decides its randomness with the stage's seed.
+            of: what is looked at, shown with the progress.
+            watch: told the look's number and figures on the way; may raise to stop the probe.
+            looks: how often `watch` is told, the last time at the end.
+        """
+        seen: list[dict[str, float]] = []
+
+        def judge(network: nn.Module) -> dict[str, float]:
+            seen.append(metrics.quick_look(self.probabilities(network), self.labels))
+            if watch:
+                watch(len(seen), seen[-1])
+            return seen[-1]
+
+        self.probe(source, steps, look, of, judge=judge, looks=looks)
+        return seen[-1]
+
+    def probe(
+        self,
+        source: Source,
+        steps: int,
+        look: str,
+        of: str,
+        labels: Labels = "soft",
+        judge: Judge | None = None,
+        looks: int = 1,
+    ) -> nn.Module:
+        """A probe that was trained on `source`, in eval mode.
 
         Probes that are compared have the same first weights, classes and z (common random
         numbers): their difference is then the sources' much more than chance. Without them a
@@ -89,22 +121,15 @@ class Bench:
             steps: length of the training.
             look: what the probe is compared in; decides its randomness with the stage's seed.
             of: what is looked at, shown with the progress.
-            watch: told the look's number and figures on the way; may raise to stop the probe.
-            looks: how often `watch` is told, the last time at the end.
+            labels: what it learns by.
+            judge: see `fit`.
+            looks: see `fit`.
         """
         seed = (self.seed[0], f"{self.seed[1]}/{look}")
         torch.manual_seed(derive(*seed, "weights"))
         network = self.runtime.place(self.build())
         section = self.distillation.model_copy(update=PROBE_LESSONS)
-        lessons = Lessons(source, section, steps, lambda *keys: derive(*seed, *keys))
-        seen: list[dict[str, float]] = []
-
-        def judge(network: nn.Module) -> dict[str, float]:
-            seen.append(self.judge(network))
-            if watch:
-                watch(len(seen), seen[-1])
-            return seen[-1]
-
+        lessons = Lessons(source, section, labels, steps, lambda *keys: derive(*seed, *keys))
         fit(
             network,
             lessons,
@@ -116,7 +141,7 @@ class Bench:
             judge=judge,
             looks=looks,
         )
-        return seen[-1]
+        return network
 
     def winner(self, scores: Sequence[Look]) -> int:
         """Which of the probes to follow: the first, which is the default, or a better one.
@@ -132,6 +157,33 @@ class Bench:
         accuracy = scores[0].accuracy
         error = math.sqrt(accuracy * (1 - accuracy) / len(self.labels))
         return best if scores[best].accuracy > accuracy + error else 0
+
+
+def least_leaking(right: Mapping[Labels, np.ndarray]) -> tuple[Labels, dict[Labels, float]]:
+    """The kind of labels that leaks least among those that validation does not tell from the best.
+
+    A kind is told from the best where its accuracy is lower by more than one standard error of the
+    difference, taken over the same validation images.
+
+    Args:
+        right: kind -> (n,) bool, whether a probe that learned by it was right.
+
+    Returns:
+        The kind, and each kind's standard error; the best's is 0.
+
+    Example:
+        >>> right = {"hard": np.array([1, 1, 0, 1]) > 0, "soft": np.array([1, 1, 1, 1]) > 0}
+        >>> least_leaking(right)
+        ('hard', {'hard': 0.25, 'soft': 0.0})
+    """
+    found = {kind: right[kind].astype(float) for kind in BY_LEAK if kind in right}
+    best = max(found.values(), key=lambda of: of.mean())
+    errors = {
+        kind: float((best - of).std(ddof=1) / math.sqrt(len(of))) for kind, of in found.items()
+    }
+    # One image of difference is one standard error exactly, before rounding.
+    close = (k for k, of in found.items() if best.mean() - of.mean() <= errors[k] + 1e-12)
+    return next(close), errors
 
 
 def rank(figures: Look) -> tuple[float, float]:

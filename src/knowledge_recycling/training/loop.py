@@ -188,7 +188,10 @@ class Classifying:
         self.network, self.batches, self.recipe = network, batches, recipe
         self.runtime, self.loss = runtime, loss
         self.optimiser = torch.optim.AdamW(
-            _decayed(network, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.99)
+            _decayed(network, recipe.weight_decay),
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.99),
+            fused=True,
         )
 
     def step(self, step: int) -> dict[str, Tensor]:
