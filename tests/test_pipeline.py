@@ -210,9 +210,9 @@ def test_labels_are_chosen_once_and_taken_over_by_no_fork_that_lacks_them(
     kr.run("digits", soft.path, settings=asked, until="distillation")
     assert not soft.result("tuning").labels_table
     open_again = soft.fork(tmp_path / "open")
-    asked = (*SMALL, "tuning.trials=1", "distillation.steps=3")
+    settings = (*SMALL, "tuning.trials=1", "distillation.steps=3")
     with pytest.raises(kr.KRError, match="tuning compared no kinds of labels"):
-        kr.run("digits", open_again.path, settings=asked, until="distillation")
+        kr.run("digits", open_again.path, settings=settings, until="distillation")
 
 
 def test_other_config_in_the_same_directory_is_refused(finished: kr.RunDir) -> None:

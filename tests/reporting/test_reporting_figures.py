@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from knowledge_recycling.reporting import figures
+from knowledge_recycling.reporting import choice_figures, figures
 from knowledge_recycling.reporting.strips import strip
 from knowledge_recycling.results import Calibration, Trial
 
@@ -52,7 +52,7 @@ def test_figures_are_crisp_and_leave_no_settings_behind() -> None:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are drawn, beside their PNG bytes."""
     kept: list[Figure] = []
-    draw = figures._draw
+    draw = figures.draw
 
     def keep(paint: Callable[[Figure], None], **size: float) -> bytes:
         def paint_and_keep(figure: Figure) -> None:
@@ -61,7 +61,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
         return draw(paint_and_keep, **size)
 
-    monkeypatch.setattr(figures, "_draw", keep)
+    for module in (figures, choice_figures):
+        monkeypatch.setattr(module, "draw", keep)
     return kept
 
 
@@ -131,7 +132,7 @@ def test_a_trial_without_accuracy_is_not_drawn(drawn: list[Figure]) -> None:
     )
     lost = trial.model_copy(update={"accuracy": float("nan")})
     for row in (trial, lost):
-        figures.tuning([row], "temperature", "temperature", None, 0)
+        choice_figures.tuning([row], "temperature", "temperature", None, 0)
     pruned, ring = drawn[0].axes[0].collections
     assert points(pruned) == points(ring) == [[2.0, 25.0]]
     legend = drawn[0].axes[0].get_legend()

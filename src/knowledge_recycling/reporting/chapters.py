@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 
 import numpy as np
 
 from knowledge_recycling.reporting import figures, strips
+from knowledge_recycling.reporting.choices import snapshots, tuning
 from knowledge_recycling.reporting.document import (
     Block,
     Cell,
@@ -21,6 +21,7 @@ from knowledge_recycling.reporting.document import (
     Text,
     cells,
     class_cell,
+    not_run,
 )
 from knowledge_recycling.reporting.fidelity import fidelity
 from knowledge_recycling.reporting.formats import count, decimal, difference, finite, percent
@@ -32,16 +33,10 @@ from knowledge_recycling.reporting.reader import REAL_EXAMPLES, RunResults
 from knowledge_recycling.results import (
     Calibration,
     EvaluationResult,
-    Finalist,
-    Look,
-    Trial,
-    TuningResult,
     Utility,
 )
-from knowledge_recycling.synthesis.parameters import Parameters
 
 STRIP_IMAGES = 10
-DIAGNOSTIC = "Diagnostic AUC"
 
 
 def images(run: RunResults, show_real: bool) -> Chapter:
@@ -49,7 +44,7 @@ def images(run: RunResults, show_real: bool) -> Chapter:
     samples = run.arrays("distillation/samples.npz")
     real = run.arrays(REAL_EXAMPLES) if show_real else {}
     if not samples:
-        return _not_run("images", "Synthetic images", "Distillation")
+        return not_run("images", "Synthetic images", "Distillation")
     intro = (
         "What the Student learned from, drawn as in training. The bar below an image is the "
         "probability that the Teacher gives to the class the Generator was asked for."
@@ -116,7 +111,7 @@ def learning(run: RunResults, show_real: bool) -> Chapter:
         words = "None: a curve of a private run would tell more of the images than it releases."
         return Chapter("learning", "Learning curves", [Text(words)])
     if not pictures:
-        return _not_run("learning", "Learning curves", "Teacher")
+        return not_run("learning", "Learning curves", "Teacher")
     intro = "Pale: as logged. Strong: moving mean. Dotted: the chosen snapshot."
     return Chapter("learning", "Learning curves", [Text(intro), Gallery(pictures)])
 
@@ -162,150 +157,11 @@ def _student_curves(run: RunResults) -> Picture | None:
     return Picture("learning_student", png, alt, "Student", caption)
 
 
-def snapshots(run: RunResults, show_real: bool) -> Chapter:
-    """Checkpoint Optimisation: every snapshot with its validation CAS."""
-    result = run.selection
-    if not result:
-        return _not_run("snapshots", "Checkpoint Optimisation", "Selection")
-    if result.skipped:
-        return Chapter("snapshots", "Checkpoint Optimisation", [Text(result.skipped)])
-    table, chosen = result.table, result.snapshot
-    intro = (
-        "Each snapshot of the Generator trained a probe on synthetic images alone; its accuracy "
-        "on real validation images (CAS) decides. All get a short screen; the best meet the last, "
-        "the default, in a longer look, and replace it if they lead by more than a standard error."
-    )
-    head = (
-        "Snapshot",
-        "Screen accuracy",
-        DIAGNOSTIC,
-        "Loss",
-        "Longer look",
-        DIAGNOSTIC,
-        "Loss",
-    )
-    rows = [
-        [
-            _trial_name(row.snapshot, row.snapshot == chosen),
-            *_look(row.screen),
-            *_look(row.final),
-        ]
-        for row in table
-    ]
-    alt = f"Validation CAS of {len(table)} snapshots, tabled below; step {chosen} is chosen."
-    plot = Picture("snapshots", figures.snapshots(table, chosen), alt)
-    blocks: list[Block] = [
-        Text(intro),
-        Gallery([plot]),
-        Table("Snapshots by Generator step.", head, rows),
-    ]
-    return Chapter("snapshots", "Checkpoint Optimisation", blocks)
-
-
-def _trial_name(number: int, chosen: bool, default: bool = False) -> Cell:
-    notes = [word for word, holds in (("chosen", chosen), ("un-tuned", default)) if holds]
-    return Cell(count(number), ", ".join(notes))
-
-
-def _look(look: Look | None) -> list[Cell]:
-    if not look:
-        return cells("", "", "")
-    return cells(percent(look.accuracy), decimal(look.auc), decimal(look.loss))
-
-
-PARAMETERS = {
-    "latent_std": "latent standard deviation s",
-    "temperature": "soft-label temperature",
-    "filter_threshold": "filter threshold",
-}
-
-
-def tuning(run: RunResults, show_real: bool) -> Chapter:
-    """Generator Tuning: the trials, the finalists, the choice; and the kind of labels."""
-    result = run.tuning
-    if not result:
-        return _not_run("tuning", "Generator Tuning", "Tuning")
-    if not result.table:
-        words = result.skipped or "Not searched: one trial was asked for, the un-tuned parameters."
-        words = f"{words} They are: {_setting(result.parameters)}."
-        return Chapter("tuning", "Generator Tuning", [Text(words), *_labels(result)])
-    table = result.table
-    default = next((row.trial for row in table if row.parameters == result.default), None)
-    chosen = next((row.trial for row in result.finalists if row.chosen), None)
-    intro = (
-        "With the snapshot fixed, the parameters of synthesis are searched on validation CAS. "
-        "The un-tuned setting is one of the trials, meets the best ones again in longer probes "
-        "and stays unless one of them leads by more than a standard error; "
-        f"chosen: {_setting(result.parameters)}."
-    )
-    pictures = [
-        Picture(
-            f"tuning_{field}",
-            figures.tuning(table, field, label, default, chosen),
-            f"Validation CAS of {len(table)} trials over the {label}, tabled below.",
-        )
-        for field, label in PARAMETERS.items()
-    ]
-    tables = [*_tuning_tables(result, default, chosen), *_labels(result)]
-    return Chapter("tuning", "Generator Tuning", [Text(intro), Gallery(pictures), *tables])
-
-
-def _labels(result: TuningResult) -> list[Block]:
-    """What the probe of each kind of labels reached; nothing where the kind was not left open."""
-    if not result.labels_table:
-        return []
-    rows = [
-        [
-            Cell(row.labels, "chosen" if row.labels == result.labels else ""),
-            *_look(row),
-            Cell(percent(row.error)),
-        ]
-        for row in result.labels_table
-    ]
-    caption = (
-        "Kinds of labels, the one that leaks least first. Of those whose accuracy is not lower "
-        "than the best by more than one standard error of the difference, the first is taken."
-    )
-    head = ("Labels", "Accuracy", DIAGNOSTIC, "Loss", "Standard error of the difference")
-    return [Table(caption, head, rows)]
-
-
-def _setting(parameters: Parameters) -> str:
-    named = zip(map(_spaced, asdict(parameters)), _values(parameters), strict=True)
-    return ", ".join(f"{name} {value}" for name, value in named)
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _values(p: Parameters) -> tuple[str, str, str, str]:
-    return f"{p.latent_std:.3g}", p.prior, f"{p.temperature:.3g}", f"{p.filter_threshold:.3g}"
-
-
-def _tuning_tables(result: TuningResult, default: int | None, chosen: int | None) -> list[Block]:
-    def row(entry: Trial | Finalist) -> list[Cell]:
-        name = _trial_name(entry.trial, entry.trial == chosen, entry.trial == default)
-        return [name, *_look(entry)]
-
-    def trial(entry: Trial) -> list[Cell]:
-        return [*row(entry), *cells(*_values(entry.parameters), entry.state)]
-
-    head = ("Trial", "Accuracy", DIAGNOSTIC, "Loss")
-    setting = ("Latent std", "Prior", "Temperature", "Filter", "State")
-    finalists = [row(entry) for entry in result.finalists]
-    trials = [trial(entry) for entry in result.table]
-    return [
-        Table("Finalists, in longer probes with fresh seeds.", head, finalists),
-        Table(f"All {len(trials)} trials.", (*head, *setting), trials, folded=True),
-    ]
-
-
 def classes(run: RunResults, show_real: bool) -> Chapter:
     """Recall of each class, and which classes are taken for which."""
     result = run.evaluation
     if not result:
-        return _not_run("classes", "Class by class", "Evaluation")
+        return not_run("classes", "Class by class", "Evaluation")
     lost = forgotten(result.teacher.recall, result.student.recall)
     rows = [_recall_row(run, result, i, i in lost) for i in range(len(run.class_names))]
     head = ("Class", "Test images", "Teacher", "Student", "Difference")
@@ -366,7 +222,7 @@ def calibration(run: RunResults, show_real: bool) -> Chapter:
     """Reliability diagrams of Teacher and Student, and their figures."""
     result = run.evaluation
     if not result:
-        return _not_run("calibration", "Calibration", "Evaluation")
+        return not_run("calibration", "Calibration", "Evaluation")
     intro = (
         "Where the curve lies on the dashed line, confidence means what it says; below it, the "
         "classifier is surer than it is right. Each point stands for about equally many test "
@@ -388,10 +244,6 @@ def _bins(curve: Calibration, who: str) -> Table:
     rows = [cells(percent(c), percent(a), count(n)) for c, a, n in bins if n]
     head = ("Mean confidence", "Right", "Images")
     return Table(f"Reliability of the {who.title()}, bin by bin.", head, rows, folded=True)
-
-
-def _not_run(anchor: str, title: str, stage: str) -> Chapter:
-    return Chapter(anchor, title, [Text(f"{stage}: not run.")])
 
 
 CHAPTERS: tuple[Callable[[RunResults, bool], Chapter], ...] = (

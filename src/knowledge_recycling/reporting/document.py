@@ -202,3 +202,8 @@ def cells(*texts: str) -> list[Cell]:
         'b'
     """
     return [Cell(text) for text in texts]
+
+
+def not_run(anchor: str, title: str, stage: str) -> Chapter:
+    """The chapter of a stage that has left no result."""
+    return Chapter(anchor, title, [Text(f"{stage}: not run.")])

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from knowledge_recycling.reporting.formats import finite
-from knowledge_recycling.results import Calibration, Candidate, Trial
+from knowledge_recycling.results import Calibration
 from knowledge_recycling.statistics.binomial import clopper_pearson
 
 DPI = 150
@@ -55,7 +55,7 @@ STYLE: Any = {
 }
 
 
-def _draw(paint: Callable[[Figure], None], width: float = 4.6, height: float = 3.3) -> bytes:
+def draw(paint: Callable[[Figure], None], width: float = 4.6, height: float = 3.3) -> bytes:
     """Runs `paint` on a fresh figure of the house's style; sizes in inches."""
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # Class names may be in any script; the bundled font draws a box for what it lacks.
@@ -117,7 +117,7 @@ def curves(
                 axes.axvline(mark, color=INK, linewidth=1, linestyle=":")
         grid[-1, 0].set_xlabel("step")
 
-    return _draw(paint, width=3.7, height=max(2.6, 0.5 + 1.2 * len(panels)))
+    return draw(paint, width=3.7, height=max(2.6, 0.5 + 1.2 * len(panels)))
 
 
 def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -> None:
@@ -129,79 +129,6 @@ def _curve(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -> No
     # A first step far off the rest would flatten the curve that matters.
     low, high = np.percentile(values, [0, 99])
     axes.set_ylim(low - 0.05 * (high - low + 1e-9), high + 0.1 * (high - low + 1e-9))
-
-
-def snapshots(table: Sequence[Candidate], chosen: float) -> bytes:
-    """Validation CAS of each snapshot: the screen, and the longer look at the finalists."""
-
-    def paint(figure: Figure) -> None:
-        axes = figure.subplots()
-        for look, colour, marker in (("screen", MUTED, "o"), ("final", STUDENT, "D")):
-            scored = [(row.snapshot, found) for row in table if (found := getattr(row, look))]
-            x = [step for step, _ in scored]
-            y = [_percent(found.accuracy) for _, found in scored]
-            line = "-" if look == "screen" else "none"
-            label = "screen" if look == "screen" else "longer look"
-            axes.plot(x, y, color=colour, marker=marker, linestyle=line, label=label)
-        axes.axvline(chosen, color=INK, linewidth=1, linestyle=":", label="chosen")
-        axes.set(xlabel="snapshot (Generator step)", ylabel="validation CAS, %")
-        axes.legend(loc="best")
-
-    return _draw(paint)
-
-
-def tuning(
-    table: Sequence[Trial],
-    field: str,
-    label: str,
-    default: int | None,
-    chosen: int | None,
-) -> bytes:
-    """Validation CAS of each trial over one parameter of synthesis.
-
-    Args:
-        table: the trials.
-        field: the parameter on the horizontal axis.
-        label: its name in words.
-        default: number of the un-tuned trial.
-        chosen: number of the trial whose parameters were taken.
-    """
-
-    def paint(figure: Figure) -> None:
-        axes = figure.subplots()
-        whole = [row for row in table if row.state == "complete"]
-        for colour, prior in zip(SERIES[::2], sorted({row.prior for row in whole}), strict=False):
-            of_prior = [row for row in whole if row.prior == prior]
-            _trials(axes, of_prior, field, "o", colour, f"{prior} prior")
-        pruned = [row for row in table if row.state == "pruned"]
-        _trials(axes, pruned, field, "x", "#a3abb4", "pruned")
-        for trial, marker, name in ((default, "s", "un-tuned"), (chosen, "o", "chosen")):
-            ring = [row for row in table if row.trial == trial]
-            _trials(axes, ring, field, marker, STUDENT, name, ring=True)
-        axes.set(xlabel=label, ylabel="validation CAS, %")
-        if axes.collections:
-            axes.legend(loc="best")
-
-    return _draw(paint, width=3.7, height=2.9)
-
-
-def _trials(
-    axes: Axes,
-    rows: Sequence[Trial],
-    field: str,
-    marker: str,
-    colour: str,
-    name: str,
-    ring: bool = False,
-) -> None:
-    shown = [row for row in rows if finite(row.accuracy) is not None]
-    if not shown:
-        return
-    look: Any = {"color": colour, "s": 26, "linewidths": 1.3}
-    if ring:
-        look = {"facecolors": "none", "edgecolors": colour, "s": 120, "linewidths": 1.6}
-    x, y = [getattr(row, field) for row in shown], [_percent(row.accuracy) for row in shown]
-    axes.scatter(x, y, marker=marker, label=name, **look)
 
 
 def confusion(matrix: Sequence[Sequence[float]], names: Sequence[str], who: str) -> bytes:
@@ -228,7 +155,7 @@ def confusion(matrix: Sequence[Sequence[float]], names: Sequence[str], who: str)
         for i, j in np.ndindex(n, n) if n <= 12 else ():
             _cell(axes, i, j, float(shares[i, j]), size=10 if n <= 4 else 8 if n <= 8 else 6.5)
 
-    return _draw(paint, height=3.6)
+    return draw(paint, height=3.6)
 
 
 def normalise(matrix: Sequence[Sequence[float]]) -> np.ndarray:
@@ -282,7 +209,7 @@ def reliability(calibration: Calibration, who: str) -> bytes:
         axes.set(xlim=(max(0, left - 0.05), 1.01), ylim=(max(0, left - 0.05), 1.02))
         axes.set(xlabel="confidence", ylabel="accuracy")
 
-    return _draw(paint, height=3.6)
+    return draw(paint, height=3.6)
 
 
 def roc(
@@ -315,7 +242,7 @@ def roc(
             axis.set_major_formatter(lambda rate, _: f"{100 * rate:g}%")
         axes.legend(loc="lower right")
 
-    return _draw(paint, height=3.8)
+    return draw(paint, height=3.8)
 
 
 def roc_words(curves: Mapping[str, tuple[np.ndarray, ...]]) -> str:
@@ -353,6 +280,7 @@ def curve_words(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, str]) ->
     return "; ".join(texts)
 
 
-def _percent(value: Any) -> float:
+def as_percent(value: Any) -> float:
+    """A share in percent; NaN where it is none."""
     number = finite(value)
     return float("nan") if number is None else 100 * number
