@@ -114,6 +114,9 @@ class Teacher(Classifier):
     weight_decay: float = Field(0.5, ge=0)
     evaluations: int = Field(20, ge=1)
     """How often the network is looked at on validation, for its curve alone."""
+    screening: bool = False
+    """First let four Teachers, each of one fold of train and a quarter of the steps, vote on the
+    labels of the other folds, and train without the images whose label loses."""
 
 
 class Generator(Section):
@@ -351,6 +354,11 @@ class Config(Section):
                 "a private run needs all of privacy.epsilon, teacher.network=features and "
                 "generator.method=moments, an ordinary run none of them; the preset private with "
                 "an epsilon (kr run DATA -o RUN --epsilon 3) sets them"
+            )
+        if private and self.teacher.screening:
+            raise ValueError(
+                "teacher.screening: is not for a private run, because the votes of its Teachers, "
+                "which are not private, would decide which images train"
             )
         if private and self.report.show_real:
             raise ValueError("report.show_real: real images have no place in a private run")
