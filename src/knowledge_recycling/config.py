@@ -152,6 +152,11 @@ class Latent(Generator):
     """Weight of the Kullback-Leibler term."""
     component_images: int = Field(100, ge=1)
     """A class has one Gaussian for each so many images, 32 at most."""
+    component_minimum: int = Field(1, ge=1)
+    """Fewest images of a Gaussian: those of fewer are merged into the nearest of their class; 1
+    leaves them as k-means makes them."""
+    shared_covariance: bool = False
+    """All classes have the covariance that they share, instead of each its own shrunken to it."""
 
 
 class Adversarial(Generator):
