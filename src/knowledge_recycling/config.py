@@ -131,6 +131,9 @@ class Teacher(Classifier):
     weight_decay: float = Field(0.5, ge=0)
     evaluations: int = Field(20, ge=1)
     """How often the network is looked at on validation, for its curve alone."""
+    screening: bool = False
+    """First let four Teachers, each of one fold of train and a quarter of the steps, vote on the
+    labels of the other folds, and train without the images whose label loses."""
 
 
 class Generator(Section):
@@ -166,6 +169,11 @@ class Latent(Generator):
     """Weight of the Kullback-Leibler term."""
     component_images: int = Field(100, ge=1)
     """A class has one Gaussian for each so many images, 32 at most."""
+    component_minimum: int = Field(1, ge=1)
+    """Fewest images of a Gaussian: those of fewer are merged into the nearest of their class; 1
+    leaves them as k-means makes them."""
+    shared_covariance: bool = False
+    """All classes have the covariance that they share, instead of each its own shrunken to it."""
 
 
 class Adversarial(Generator):
@@ -371,6 +379,11 @@ class Config(Section):
                 "a private run needs all of privacy.epsilon, teacher.network=features and "
                 "generator.method=moments, an ordinary run none of them; the preset private with "
                 "an epsilon (kr run DATA -o RUN --epsilon 3) sets them"
+            )
+        if private and self.teacher.screening:
+            raise ValueError(
+                "teacher.screening: is not for a private run, because the votes of its Teachers, "
+                "which are not private, would decide which images train"
             )
         if private and self.report.show_real:
             raise ValueError("report.show_real: real images have no place in a private run")

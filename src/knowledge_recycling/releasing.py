@@ -12,7 +12,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from knowledge_recycling import data
+from knowledge_recycling import artefacts, data
 from knowledge_recycling.auditing.gate import Gate
 from knowledge_recycling.bundle.facts import Facts
 from knowledge_recycling.bundle.form import Form
@@ -117,6 +117,7 @@ def _facts(run_dir: RunDir, gate: Gate, override: str | None, form: Form) -> Fac
     if not (found.evaluation and found.split and found.distillation and found.audit):
         raise KRError(f"{run_dir.path}: is not finished; run the same `kr run` command again")
     split, shadows = found.split, found.audit.shadows
+    images = split.counts | {"train": artefacts.training_counts(run_dir)}
     return Facts(
         name=split.name,
         date=date.today().isoformat(),
@@ -125,7 +126,7 @@ def _facts(run_dir: RunDir, gate: Gate, override: str | None, form: Form) -> Fac
         size=split.size,
         channels=split.channels,
         input_range=found.config.data.range if found.config else None,
-        private_images={name: sum(counts) for name, counts in split.counts.items()},
+        private_images={name: sum(counts) for name, counts in images.items()},
         patients_known=split.has_groups,
         patients=shadows.patients if shadows else None,
         parameters=found.distillation.parameters,

@@ -125,6 +125,16 @@ class Guarantee(Record):
     """Of the release in the ledger."""
 
 
+class Screening(Record):
+    """What the screening of labels did; of each class, in the order of the classes."""
+
+    outvoted: tuple[int, ...]
+    """Train images whose label lost the vote."""
+    dropped: tuple[int, ...]
+    """Those of them that nothing is trained on: all, or none of a class that would lose more than
+    half of its images."""
+
+
 class TeacherResult(Result):
     """teacher/result.json."""
 
@@ -137,6 +147,9 @@ class TeacherResult(Result):
     guarantee: Guarantee | None = None
     counts: tuple[float, ...] | None = None
     """In a private run the noisy number of images per class, which later stages go by."""
+    screening: Screening | None = None
+    """None where labels were not screened."""
+    warning: str | None = None
 
 
 class GeneratorResult(Result):

@@ -216,7 +216,7 @@ def _common(run_dir: RunDir, config: Config) -> Common:
     plan = _plan(run_dir)
     return Common(
         plan=plan,
-        source=data.open_source(plan.config.data),
+        source=replace(data.open_source(plan.config.data), files=None),
         choices=_choices(run_dir, plan),
         trust_code=run_dir.trust_code,
         networks=run_dir.networks,

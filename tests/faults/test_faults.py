@@ -89,6 +89,24 @@ def test_killed_or_out_of_disk_at_any_file_operation_the_run_ends_bit_for_bit_eq
         assert contents(tmp_path / name) == whole, name
 
 
+def test_killed_while_labels_are_screened_it_ends_bit_for_bit_equal(
+    data: Path, tmp_path: Path
+) -> None:
+    settings = json.dumps([*SETTINGS, "teacher.steps=4", "teacher.screening=true"])
+    points = "3" if int(POINTS) else "0"
+    subprocess.run(
+        [sys.executable, drive.__file__, data, tmp_path, settings, "teacher", points], check=True
+    )
+    whole = contents(tmp_path / "whole")
+    assert {*(f"teacher/votes_{k}.npz" for k in range(4)), "teacher/screened.csv"} <= set(whole)
+    assert not [name for name in whole if name.endswith(".pt")]
+    said = json.loads((tmp_path / "statuses.json").read_text())["statuses"]
+    assert len(said) >= 9
+    for name, (_, again) in said.items():
+        assert again == 0, name
+        assert contents(tmp_path / name) == whole, name
+
+
 def test_a_run_is_its_users_alone(data: Path, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, drive.__file__, data, tmp_path, json.dumps(SETTINGS), "report", "1"],

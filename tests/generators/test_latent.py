@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
@@ -16,7 +16,6 @@ from knowledge_recycling.generators.latent import (
     LatentGenerator,
     LatentTraining,
     feature_losses,
-    fit_mixtures,
     grids,
     kl_to_standard_normal,
 )
@@ -28,10 +27,10 @@ def maps(x: Tensor) -> list[Tensor]:
     return [x, x[:, :, ::2, ::2] * 3]
 
 
-def training(size: int = 8, channels: int = 1) -> LatentTraining:
+def training(size: int = 8, channels: int = 1, **fields: Any) -> LatentTraining:
     torch.manual_seed(0)
     return LatentTraining(
-        Config(method="latent", width=4),
+        Config(method="latent", width=4, **fields),
         channels=channels,
         latent_channels=2,
         classes=3,
@@ -90,42 +89,6 @@ def test_components_come_as_often_as_they_weigh_at_every_standard_deviation(
     shares = [(latents == network.mean[k]).all(1).float().mean().item() for k in range(4)]
     # Six standard deviations of a share in 4,000 draws: at most 6 * sqrt(0.25 / 4000) = 0.047.
     np.testing.assert_allclose(shares, [0, 0.5, 0.3, 0.2], atol=0.05)
-
-
-def test_one_component_a_class_equals_the_formula() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1, 2], [40, 15, 2])
-    m, v = rng.normal(size=(57, 5)) + labels[:, None], rng.uniform(0.1, 0.3, (57, 5))
-    made = fit_mixtures(m, v, labels, 3, 100)
-    centred = np.concatenate([m[labels == y] - m[labels == y].mean(0) for y in range(3)])
-    shared = ledoit_wolf(centred, assume_centered=True)[0]
-    for y, n in enumerate((40, 15, 2)):
-        np.testing.assert_allclose(made.means[y], [m[labels == y].mean(0)])
-        np.testing.assert_array_equal(made.weights[y], [1])
-        own = np.cov(m[labels == y].T, bias=True)
-        expected = (n * own + 5 * shared) / (n + 5) + np.diag(v.mean(0))
-        np.testing.assert_allclose(made.factors[y] @ made.factors[y].T, expected, atol=1e-12)
-
-
-def test_a_mixture_finds_clusters() -> None:
-    rng = np.random.default_rng(0)
-    cluster = np.repeat([0, 1], [80, 40])
-    m = 0.1 * rng.normal(size=(120, 4)) + 10 * cluster[:, None]
-    made = fit_mixtures(m, np.zeros((120, 4)), np.zeros(120, dtype=np.int64), 1, 60)
-    order = np.argsort(made.means[0][:, 0])
-    np.testing.assert_allclose(made.means[0][order], [m[:80].mean(0), m[80:].mean(0)])
-    np.testing.assert_allclose(made.weights[0][order], [2 / 3, 1 / 3])
-    # About the components' means, not about the class's, where it would be near 22.
-    assert np.diag(made.factors[0] @ made.factors[0].T).max() < 0.02
-
-
-def test_identical_images_make_one_component() -> None:
-    with pytest.warns(Warning, match="distinct clusters"):
-        made = fit_mixtures(
-            np.ones((9, 3)), np.full((9, 3), 0.1), np.zeros(9, dtype=np.int64), 1, 3
-        )
-    assert [len(w) for w in made.weights] == [1]
-    np.testing.assert_allclose(made.factors[0], np.sqrt(0.1) * np.eye(3))
 
 
 def test_kl_equals_torch() -> None:
@@ -193,6 +156,17 @@ def test_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     steps(second, range(3, 6))
     ours, theirs = (m.snapshot(images(), labels).state_dict() for m in (whole, second))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_settings_of_the_mixture_reach_the_snapshot() -> None:
+    labels = torch.arange(60) % 3
+    many = {"component_images": 2, "component_minimum": 6, "shared_covariance": True}
+    plain, made = training(), training(**many)
+    assert plain.snapshot(images(60), labels).spec["components"] == [1, 1, 1]
+    snapshot = made.snapshot(images(60), labels)
+    assert max(snapshot.spec["components"]) > 1
+    assert (20 * snapshot.weight).round().min() >= 6
+    assert torch.equal(snapshot.factor[0], snapshot.factor[2])
 
 
 def test_a_snapshot_comes_back_from_disk(tmp_path: Path) -> None:

@@ -217,6 +217,16 @@ def test_data_that_are_brought_along_are_not_read(trained: Path) -> None:
         data.open_source(elsewhere)
 
 
+def test_names_of_files_stay_at_home(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, config = planned(trained, tmp_path / "run")
+    source = data.open_source(config.data)
+    named = replace(source, files=("smith.png",) * len(source))
+    monkeypatch.setattr("knowledge_recycling.data.open_source", lambda config: named)
+    assert shadow_runs._common(run, config).source.files is None
+
+
 def test_models_cannot_be_kept(trained: Path) -> None:
     run = kr.RunDir(trained)
     config = Config.load(trained / "config.yaml")

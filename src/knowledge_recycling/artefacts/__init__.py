@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
 from torch import nn
 
 from knowledge_recycling import classifiers, generators
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.generators.interface import Generator
-from knowledge_recycling.storage.files import read_table
+from knowledge_recycling.results import SplitRecord
+from knowledge_recycling.storage.files import read_npz, read_table
 from knowledge_recycling.storage.run_dir import RunDir
 from knowledge_recycling.synthesis.parameters import Parameters
 from knowledge_recycling.synthesis.source import Source
@@ -18,6 +20,32 @@ from knowledge_recycling.training.runtime import Runtime
 
 ROLES = {"teacher": "teacher", "student": "distillation"}
 """Who is measured -> the stage that left the network."""
+
+
+SCREENING = "screening.npz"
+"""The Teacher's file of which train images the screening of labels kept."""
+
+
+def training_record(run_dir: RunDir) -> SplitRecord:
+    """The record of the data, train without the images that the screening of labels dropped.
+
+    Raises:
+        KRError: the Teacher has not been trained, or its files have changed.
+    """
+    record, found = run_dir.split(), run_dir.result("teacher").screening
+    if found is None:
+        return record
+    kept = read_npz(run_dir.artefact("teacher", SCREENING))["kept"]
+    left = np.array(record.indices["train"])[kept].tolist()
+    return record.with_split("train", left, training_counts(run_dir))
+
+
+def training_counts(run_dir: RunDir) -> tuple[int, ...]:
+    """How many images of each class train the run."""
+    counts, found = run_dir.split().counts["train"], run_dir.result("teacher").screening
+    if found is None:
+        return counts
+    return tuple(n - gone for n, gone in zip(counts, found.dropped, strict=True))
 
 
 def build(run_dir: RunDir, spec: classifiers.Spec) -> nn.Module:
@@ -77,7 +105,7 @@ def source(
 ) -> Source:
     """Synthetic images from a snapshot, labelled by the Teacher."""
     # A private run's counts are noisy: the exact ones are private.
-    counts = run_dir.result("teacher").counts or run_dir.split().counts["train"]
+    counts = run_dir.result("teacher").counts or training_counts(run_dir)
     counts = tuple(max(1, round(count)) for count in counts)
     return Source(generator(run_dir, snapshot, runtime), teacher, parameters, counts, runtime)
 

@@ -38,7 +38,7 @@ class Facts(Record):
     input_range: tuple[float, float] | None
     """Values that became 0 and 255; None: 8-bit images."""
     private_images: dict[str, int]
-    """Split -> number."""
+    """Split -> number; of train without those that the screening of labels dropped."""
     patients_known: bool
     patients: int | None
     """In the audit's pool; None where not known."""

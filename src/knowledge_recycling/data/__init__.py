@@ -7,8 +7,9 @@ Nothing a user gives is ever unpickled, and no path reaches a record that may be
 from __future__ import annotations
 
 from knowledge_recycling.data.arrays import save_arrays, validated, write_arrays
+from knowledge_recycling.data.folds import draw_folds
 from knowledge_recycling.data.location import located
-from knowledge_recycling.data.record import describe, example_grid, load
+from knowledge_recycling.data.record import describe, example_grid, file_names, load
 from knowledge_recycling.data.resize import ALLOWED_SIZES, check_square_size
 from knowledge_recycling.data.source import given, open_source
 from knowledge_recycling.data.types import SPLITS, Source, Split
@@ -20,7 +21,9 @@ __all__ = [
     "Split",
     "check_square_size",
     "describe",
+    "draw_folds",
     "example_grid",
+    "file_names",
     "given",
     "load",
     "located",

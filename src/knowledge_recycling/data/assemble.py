@@ -98,6 +98,7 @@ def assemble(listed: Listed, config: Data) -> Source:
         class_names=names,
         notes=(*notes, *_image_notes(decoded, rule, images.shape[1]), *_shortcuts(decoded, labels)),
         name=listed.name,
+        files=tuple(entry.file for entry in entries),
     )
 
 

@@ -72,6 +72,18 @@ def load(config: Data, record: SplitRecord, *names: str) -> tuple[Split, ...]:
     return tuple(_take(source, np.array(record.indices[name], np.int64)) for name in names)
 
 
+def file_names(config: Data, record: SplitRecord, name: str) -> tuple[str, ...] | None:
+    """Where each image of a split was read from; None where the source has no names.
+
+    Args:
+        config: where the data are.
+        record: what `describe` returned.
+        name: `train`, `val` or `test`.
+    """
+    found = open_source(config).files
+    return None if found is None else tuple(found[place] for place in record.indices[name])
+
+
 def _take(source: Source, places: np.ndarray) -> Split:
     groups = None if source.groups is None else source.groups[places]
     return Split(source.images[places], source.labels[places], groups, places)

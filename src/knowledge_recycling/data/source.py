@@ -178,6 +178,7 @@ def _with_canaries(source: Source, path: Path) -> Source:
         labels=np.concatenate([source.labels, labels]),
         groups=groups,
         assigned=np.concatenate([source.assigned, np.zeros(len(labels), np.int8)]),
+        files=None,
     )
 
 

@@ -30,6 +30,8 @@ class Source:
         class_names: C names, by label.
         notes: what a report must state, such as resizing; no paths, no file names.
         name: short name such as `breastmnist`; never a path.
+        files: n names, of the file or row that each image was read from, for the eyes of who holds
+            the images alone; None where they have none.
     """
 
     images: np.ndarray
@@ -39,6 +41,7 @@ class Source:
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
     name: str
+    files: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -16,33 +16,29 @@ Afterwards the latents of class y are taken to be sum_k p_yk N(mu_yk, S_y) and
     G(z, y) = D(mu_yk + L_y z),    L_y L_y^T = S_y,    z ~ N(0, s^2 I),
 
 where two further coordinates of z choose k. It trains in minutes on a CPU and samples in one
-decoder pass. S_y is shrunken towards the covariance that the classes share, because classes can
-have fewer images than latents have dimensions.
+decoder pass. The mixtures are fitted in `class_mixtures`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from knowledge_recycling.config import Latent as Config
 from knowledge_recycling.generators.averaging import averaged
+from knowledge_recycling.generators.class_mixtures import fit_mixtures
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.patch_adversary import PatchAdversary
 from knowledge_recycling.training.checkpoint import State
 from knowledge_recycling.training.pixels import fold, folded, to_float, unfolded
 
 LEARNING_RATE = 2e-3
-MOST_COMPONENTS = 32
 ADVERSARY_EVERY = 2
 """Updates from one of the adversary to the next: it learns faster than the decoder."""
 WARM_UP = 0.1
@@ -297,7 +293,9 @@ class LatentTraining:
             torch.cat(variances).double().numpy(),
             labels.cpu().numpy(),
             self.classes,
-            self.config.component_images,
+            component_images=self.config.component_images,
+            minimum=self.config.component_minimum,
+            shared_covariance=self.config.shared_covariance,
         )
         made = LatentGenerator(components=[len(p) for p in mixtures.weights], **self.shape)
         made.decoder.load_state_dict(self._averaged("decoder").state_dict())
@@ -362,62 +360,3 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     Source: Kingma & Welling 2013, arXiv:1312.6114, appendix B.
     """
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-
-
-@dataclass(frozen=True)
-class Mixtures:
-    """A mixture of Gaussians for each class; lists over the classes."""
-
-    means: list[np.ndarray]
-    """mu_y (K_y, d)."""
-    weights: list[np.ndarray]
-    """p_y (K_y,), which sum to 1."""
-    factors: list[np.ndarray]
-    """L_y (d, d), lower triangular, L_y L_y^T = S_y."""
-
-
-def fit_mixtures(
-    means: np.ndarray,
-    variances: np.ndarray,
-    labels: np.ndarray,
-    classes: int,
-    component_images: int,
-) -> Mixtures:
-    """Fits sum_k p_yk N(mu_yk, S_y) to the latents of each class.
-
-    k-means gives a class one component for each `component_images` images, 32 at most. With C_y the
-    covariance of the class about its components' means, P the Ledoit-Wolf covariance of all
-    latents about theirs, and d the latents' dimension,
-
-        S_y = (n_y C_y + d P) / (n_y + d) + diag(mean posterior variance):
-
-    a class needs d images to be trusted as much as what all classes share.
-
-    Args:
-        means: (n, d) posterior means of the images.
-        variances: (n, d) posterior variances.
-        labels: (n,) in 0..C-1.
-        classes: C; each has at least one image.
-        component_images: fewest images for which a further component is made.
-    """
-    centred = np.empty_like(means)
-    centres, weights = [], []
-    for y in range(classes):
-        of_class = means[labels == y]
-        count = int(np.clip(len(of_class) // component_images, 1, MOST_COMPONENTS))
-        nearest = KMeans(count, n_init=1, random_state=0, max_iter=50).fit_predict(of_class)
-        # Far fewer distinct latents than images (duplicates) leave components empty.
-        _, nearest, sizes = np.unique(nearest, return_inverse=True, return_counts=True)
-        centres.append(np.stack([of_class[nearest == k].mean(0) for k in range(len(sizes))]))
-        weights.append(sizes / len(of_class))
-        centred[labels == y] = of_class - centres[-1][nearest]
-    d = means.shape[1]
-    shared = ledoit_wolf(centred, assume_centered=True)[0]
-    posterior = np.diag(variances.mean(0))
-    factors = []
-    for y in range(classes):
-        of_class = centred[labels == y]
-        scatter = of_class.T @ of_class
-        covariance = (scatter + d * shared) / (len(of_class) + d) + posterior
-        factors.append(np.linalg.cholesky(covariance))
-    return Mixtures(centres, weights, factors)

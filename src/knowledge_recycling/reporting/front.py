@@ -69,6 +69,8 @@ def notices(run: RunResults, show_real: bool) -> list[Notice]:
     evaluation = run.evaluation
     if evaluation and (lost := _lost(evaluation)):
         boxes.append(_forgotten_notice(run, evaluation, lost))
+    if run.teacher and run.teacher.warning:
+        boxes.append(Notice("The Teacher stage warns.", run.teacher.warning))
     if run.generator and run.generator.warning:
         boxes.append(Notice("The Generator stage warns.", run.generator.warning))
     return boxes

@@ -37,15 +37,19 @@ def _trained(run: RunResults) -> str:
         return "Not known: this run has no split yet."
     split = run.split
     colour = "grey" if split.channels == 1 else "colour"
-    images = count(sum(split.counts["train"]))
+    screened = run.teacher.screening if run.teacher else None
+    dropped = sum(screened.dropped) if screened else 0
+    images = count(sum(split.counts["train"]) - dropped)
+    vote = f" A vote of four other Teachers had left out {count(dropped)} more for their labels."
     teacher = (
         f"The Teacher was trained on {images} private images ({_patients(run)}) of "
         f"{len(split.class_names)} classes, {split.size} by {split.size} pixels, {colour}"
     )
     if not run.distillation:
-        return f"{teacher}. The Student is not trained yet."
+        return f"{teacher}. The Student is not trained yet.{vote if screened else ''}"
     made = count(run.distillation.synthetic_images)
-    return f"{teacher}; the Student on {made} synthetic images that the Teacher labelled."
+    student = f"the Student on {made} synthetic images that the Teacher labelled"
+    return f"{teacher}; {student}.{vote if screened else ''}"
 
 
 def _patients(run: RunResults) -> str:

@@ -50,7 +50,7 @@ def run(config: Config, run_dir: RunDir) -> GeneratorResult:
     if not isinstance(section, Latent | Adversarial):
         return _private(config, run_dir)
     runtime = Runtime.of(config)
-    record = run_dir.split()
+    record = artefacts.training_record(run_dir)
     (train,) = data.load(config.data, record, "train")
     folder = run_dir.stage("generator")
     images = runtime.images(train.images)

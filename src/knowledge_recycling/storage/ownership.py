@@ -17,6 +17,8 @@ IN_PLACE = (LOCK, LOG, "study.log")
 """Files that are opened and written where they are, instead of being replaced."""
 STAGE_SUFFIXES = {".json", ".jsonl", ".npz", ".safetensors", ".pt", ".log", ".lock"}
 REPORT_SUFFIXES = {".html", ".md", ".png"}
+SCREENED = "screened.csv"
+"""The list of the images that the screening of labels dropped, for a person to look at."""
 OTHERS = 0o077
 
 
@@ -105,7 +107,8 @@ def stage_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and (path.suffix in suffixes or TEMPORARY.fullmatch(path.name))
+        if path.is_file()
+        and (path.suffix in suffixes or path.name == SCREENED or TEMPORARY.fullmatch(path.name))
     )
 
 

@@ -508,10 +508,11 @@ def _same(recorded: Any, inputs: Mapping[str, str]) -> bool:
 
 
 def _artefacts(folder: Path) -> dict[str, str]:
-    """SHA-256 of what a stage made; its journal has times in it, and only resumes read it."""
+    """SHA-256 of what a stage made, but for journals and the list that a person may write into."""
     files = [
         path
         for path in ownership.stage_files(folder)
-        if path.name not in (RESULT, INPUTS, STATE) and path.suffix not in (".log", ".lock", ".tmp")
+        if path.name not in (RESULT, INPUTS, STATE, ownership.SCREENED)
+        and path.suffix not in (".log", ".lock", ".tmp")
     ]
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
