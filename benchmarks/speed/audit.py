@@ -57,8 +57,9 @@ ONLY_NOW = ("audit_signals, (64, 50,000)",)
 """Cases that took minutes before."""
 
 
-def cases(folder: Path) -> Cases:
+def cases(folder: Path, python: str | None) -> Cases:
     """Each case with the package as it was, laid out in the folder, and as it is."""
+    del python
     sources = {"before": _source(BEFORE, folder), "now": common.ROOT / "src"}
     return {
         case: {

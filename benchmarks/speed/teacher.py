@@ -37,11 +37,14 @@ CPU = torch.device("cpu")
 TRAINING, PRODUCT = f"{STEPS} steps of the Teacher", f"{PRODUCTS} matrix products"
 
 
-def cases(folder: Path) -> Cases:
+def cases(folder: Path, python: str | None) -> Cases:
     """Both trainings, and the products in both precisions."""
-    del folder
+    del folder, python
     return {
-        TRAINING: {"this package": _program("ours", STEPS), "plain PyTorch": _program("plain", STEPS)},
+        TRAINING: {
+            "this package": _program("ours", STEPS),
+            "plain PyTorch": _program("plain", STEPS),
+        },
         PRODUCT: {kind: _program(kind, PRODUCTS) for kind in ("float32", "bfloat16")},
     }
 
@@ -75,9 +78,7 @@ def ours(steps: int) -> None:
     given = where.images(images), torch.from_numpy(labels)
     recipe = Recipe(steps, LEARNING_RATE, WEIGHT_DECAY)
     flops = steps * flops_of_a_step()
-    measured(
-        lambda: train(*given, recipe, where, 0), flops=flops, precision=where.precision
-    )
+    measured(lambda: train(*given, recipe, where, 0), flops=flops, precision=where.precision)
 
 
 def plainly(steps: int) -> None:

@@ -109,6 +109,11 @@ def take(
                 print(f"{part}, turn {turn + 1} of {repeats}: {case}, {version}: {took}")
 
 
+def drop(part: str) -> None:
+    """Forgets what was measured of a part."""
+    write_json(RESULT, {name: of for name, of in results().items() if name != part})
+
+
 def complete(part: str, cases: Cases, repeats: int) -> bool:
     """Whether the result file holds all turns of all that is asked for."""
     kept = results().get(part, {}).get("cases", {})

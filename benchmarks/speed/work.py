@@ -1,4 +1,4 @@
-"""What Teachers and shadows are trained on and with, the same for all versions."""
+"""What is trained and scored, the same for all versions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ BATCH, SHIFT = 64, 2
 LEARNING_RATE, WEIGHT_DECAY = 5e-3, 0.05
 SHADOWS, RECORDS, EPOCHS = 4, 2000, 5
 """Each shadow trains on so many images, a random half of a pool."""
+PIPELINES = 16
 
 
 def pictures(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -26,10 +27,24 @@ def pictures(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.i
     return (patterns[labels] + noise).astype(np.uint8)[..., None], labels
 
 
-def halves() -> list[NDArray[np.int64]]:
-    """Which images of the pool each shadow trains on: `RECORDS` of twice as many."""
-    orders = [np.random.default_rng(k).permutation(2 * RECORDS) for k in range(SHADOWS)]
-    return [order[:RECORDS] for order in orders]
+def halves(records: int) -> list[NDArray[np.int64]]:
+    """Which images each shadow trains on: so many of a pool of twice as many."""
+    orders = [np.random.default_rng(k).permutation(2 * records) for k in range(SHADOWS)]
+    return [order[:records] for order in orders]
+
+
+def signals(records: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Signals and membership (`PIPELINES`, n): halves in complementary pairs, members higher."""
+    rng = np.random.default_rng(0)
+    half = rng.random((PIPELINES // 2, records)).argsort(axis=1) < records // 2
+    mask = np.concatenate([half, ~half])
+    return rng.normal(size=mask.shape) + 0.3 * mask, mask
+
+
+def sides(records: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The signals of members and of others, as scores."""
+    phi, mask = signals(records)
+    return phi[mask], phi[~mask]
 
 
 def network() -> nn.Module:
