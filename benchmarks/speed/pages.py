@@ -82,7 +82,7 @@ def _section(part: str, found: Mapping[str, Any]) -> str:
     lines = [f"## {TITLES[part]}", "", WORDS[part], *made]
     if part in PEERS:
         missing = [peer for case, peer in PEERS[part] if peer not in found["cases"][case]]
-        lines += ["", f"Not measured, for lack of it: {', '.join(missing)}."] * bool(missing)
+        lines += ["", f"Not measured, for lack of it: {'; '.join(missing)}."] * bool(missing)
         where += f"; {others}" * bool(others)
     return "\n".join([*lines, "", where + ".", ""])
 

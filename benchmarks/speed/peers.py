@@ -41,21 +41,20 @@ def installed(python: str | None) -> dict[str, str]:
 
 
 def programs(
-    versions: Mapping[str, str], count: int, python: str | None, threads: int | None
+    versions: Mapping[str, tuple[str, int | None]], count: int, python: str | None
 ) -> dict[str, Program]:
     """Version -> program, of the peers that are installed.
 
     Args:
-        versions: version -> name of a program of `peer_work`.
-        count: its size.
+        versions: version -> name of a program of `peer_work`, and its threads (see `Program`).
+        count: the programs' size.
         python: the peers' interpreter; None: there is none.
-        threads: see `Program`.
     """
     there = installed(python)
     return {
         version: Program(
             ("-m", "benchmarks.speed.peer_work", name, str(count)), python or "", threads=threads
         )
-        for version, name in versions.items()
+        for version, (name, threads) in versions.items()
         if NEEDS[name] in there
     }

@@ -30,8 +30,8 @@ def cases(folder: Path, python: str | None) -> Cases:
         name: Program(("-m", "benchmarks.speed.scorers", name, str(RECORDS)))
         for name in ("lira", "naive", "figures")
     }
-    scores = peers.programs({SACRO: "sacroml_scores"}, RECORDS, python, threads=1)
-    figures = peers.programs({JAX: "jax_privacy"}, RECORDS, python, threads=1)
+    scores = peers.programs({SACRO: ("sacroml_scores", 1)}, RECORDS, python)
+    figures = peers.programs({JAX: ("jax_privacy", 1)}, RECORDS, python)
     return {
         LIRA: {OURS: mine["lira"], NAIVE: mine["naive"]} | scores,
         FIGURES: {OURS: mine["figures"]} | figures,

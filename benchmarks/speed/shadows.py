@@ -46,8 +46,10 @@ VERSIONS = {
     "one batched training (vmap), two threads": ("batched", 2),
 }
 PEERS = {
-    "Adversarial Robustness Toolbox, its own threads": "art",
-    "SACRO-ML, its own threads": "sacroml",
+    "Adversarial Robustness Toolbox, its own threads": ("art", None),
+    "Adversarial Robustness Toolbox, one thread": ("art", 1),
+    "SACRO-ML, its own threads": ("sacroml", None),
+    "SACRO-ML, one thread": ("sacroml", 1),
 }
 
 Shared = tuple[np.ndarray, np.ndarray, Recipe, Runtime]
@@ -60,7 +62,7 @@ def cases(folder: Path, python: str | None) -> Cases:
         version: Program(("-m", "benchmarks.speed.shadows", name, str(RECORDS)), threads=threads)
         for version, (name, threads) in VERSIONS.items()
     }
-    return {CASE: ours | peers.programs(PEERS, RECORDS, python, threads=None)}
+    return {CASE: ours | peers.programs(PEERS, RECORDS, python)}
 
 
 def one(shared: Shared, half: np.ndarray, threads: int) -> None:

@@ -94,7 +94,9 @@ def take(
         return
     told = {**about, "code": code(), "machine": common.processor(), "repeats": repeats}
     kept = results().get(part, {})
-    found = {case: {version: [] for version in versions} for case, versions in cases.items()}
+    found: dict[str, dict[str, list[Measured]]] = {
+        case: {version: [] for version in versions} for case, versions in cases.items()
+    }
     if kept.get("code") == told["code"] and _shape(kept["cases"]) == _shape(found):
         found = kept["cases"]
     for turn in range(repeats):
