@@ -24,6 +24,7 @@ SETTINGS = (
     "tuning.steps=5",
     "tuning.final_steps=5",
     "distillation.steps=20",
+    "precision=fp32",
     "runtime.device=cpu",
 )
 """Steps that do not grow with the data: what grows is all that is done once per image."""

@@ -13,7 +13,7 @@ from torch import nn
 SIZE, CLASSES, WIDTH, BLOCKS = 28, 10, 16, (1, 1, 1)
 BATCH, SHIFT = 64, 2
 LEARNING_RATE, WEIGHT_DECAY = 5e-3, 0.05
-SHADOWS, RECORDS, EPOCHS = 4, 2000, 5
+SHADOWS, RECORDS, EPOCHS = 4, 2000, 3
 """Each shadow trains on so many images, a random half of a pool."""
 PIPELINES = 16
 
