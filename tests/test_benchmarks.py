@@ -20,9 +20,9 @@ from benchmarks import (
     privacy,
     private,
     private_plot,
-    speed,
     utility,
 )
+from benchmarks.speed import pages, plot
 from knowledge_recycling import pipeline
 from knowledge_recycling.config import Config
 from knowledge_recycling.statistics.estimate import LEAST_UNITS
@@ -35,7 +35,7 @@ TABLES: dict[str, Any] = {
     "private": private,
     "ablation": ablation,
     "intervals": intervals,
-    "speed": speed,
+    "speed": pages,
 }
 
 
@@ -55,6 +55,11 @@ def test_the_plot_of_private_runs_shows_the_result_files() -> None:
     with Image.open(private_plot.IMAGE) as image:
         assert image.info["Results"] == private_plot.digest(private_plot.shown())
         assert image.size[0] > 800
+
+
+def test_the_plot_of_speed_shows_the_result_file() -> None:
+    with Image.open(plot.IMAGE) as image:
+        assert image.info["Results"] == plot.digest(plot.shown())
 
 
 def test_simulated_coverage_lies_between_93_and_97_percent_and_that_of_a_tpr_up_to_98() -> None:
