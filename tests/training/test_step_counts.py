@@ -29,7 +29,7 @@ from knowledge_recycling.training.checkpoint import State
 from tests.small_runs import TINIEST
 
 FIRST, STEPS = 10, 4
-"""Of 20: late enough for the Generator's adversary to be heard, which learns at every second one."""
+"""Of 20: late enough for the adversary to be heard, which learns at every second one."""
 SETTINGS = (
     *TINIEST,
     "precision=fp32",
