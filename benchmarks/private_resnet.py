@@ -2,13 +2,16 @@
 
     python -m benchmarks.private_resnet --data DIR --sets breastmnist --seeds 1 --runs DIR
 
-For each set and seed, `kr run DIR/<set>.npz --epsilon 3` with a ResNet Student of 1,000 steps, by
-patient where patients are known. What is there already is left alone. `--table` writes the table.
+For each epsilon, set and seed, `kr run DIR/<set>.npz --epsilon 3` with a ResNet Student of 1,000
+steps, by patient where patients are known. What is there already is left alone. `--table` writes
+the table.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import knowledge_recycling as kr
@@ -18,47 +21,57 @@ from knowledge_recycling.storage.run_dir import RunDir
 
 RESULTS = common.RESULTS / "private_resnet"
 TABLE = common.DOCS / "private_resnet.md"
-EPSILON = 3.0
+EPSILONS = (3.0, 1.0, 8.0)
 STEPS = 1000
 
 
 def main() -> None:
     """Parses the command line and runs what is missing."""
-    arguments = common.parser(__doc__, list(common.SYMMETRY)).parse_args()
+    parser = common.parser(__doc__, list(common.SYMMETRY))
+    parser.add_argument("--epsilons", type=float, nargs="+", default=EPSILONS)
+    arguments = parser.parse_args()
     if not arguments.table:
         code = common.commit()
-        for name in arguments.sets:
-            for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-                target = RESULTS / f"{name}-s{seed}.json"
-                if not target.exists():
-                    run = kr.run(
-                        arguments.data / f"{name}.npz",
-                        arguments.runs / f"{name}-s{seed}",
-                        seed=seed,
-                        epsilon=EPSILON,
-                        symmetry=common.SYMMETRY[name],
-                        shadows=0,
-                        settings=["distillation.network=resnet", f"distillation.steps={STEPS}"],
-                        until="evaluation",
-                    )
-                    write_json(target, result(run, name, seed, code))
+        seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+        for epsilon, name, seed in product(arguments.epsilons, arguments.sets, seeds):
+            stem = f"{name}-{epsilon:g}-s{seed}"
+            if not (RESULTS / f"{stem}.json").exists():
+                run = one(arguments.data / f"{name}.npz", arguments.runs / stem, epsilon, seed)
+                found = result(run, name, epsilon, seed) | {"commit": code}
+                write_json(RESULTS / f"{stem}.json", found)
     write_bytes(TABLE, f"# ResNet Students of private Teachers\n\n{table()}".encode())
     sys.stdout.write(table())
 
 
-def result(run: RunDir, name: str, seed: int, code: str) -> dict[str, Any]:
+def one(source: Path, path: Path, epsilon: float, seed: int) -> RunDir:
+    """The run of one file."""
+    return kr.run(
+        source,
+        path,
+        seed=seed,
+        epsilon=epsilon,
+        symmetry=common.SYMMETRY[source.stem],
+        shadows=0,
+        settings=["distillation.network=resnet", f"distillation.steps={STEPS}"],
+        until="evaluation",
+    )
+
+
+def result(run: RunDir, name: str, epsilon: float, seed: int) -> dict[str, Any]:
     """Accuracy on test of one run."""
     found = run.result("evaluation")
-    command = f"python -m benchmarks.private_resnet --data DIR --sets {name} --seeds {seed + 1}"
+    command = (
+        f"python -m benchmarks.private_resnet --data DIR --sets {name} --epsilons {epsilon:g} "
+        f"--first-seed {seed} --seeds 1"
+    )
     return {
         "dataset": name,
         "seed": seed,
-        "epsilon": EPSILON,
+        "epsilon": epsilon,
         "steps": STEPS,
         "teacher": found.teacher.accuracy,
         "student": found.student.accuracy,
         "gap": [found.cas_gap.value, found.cas_gap.low, found.cas_gap.high],
-        "commit": code,
         **common.origin(run, found, command),
     }
 
@@ -66,16 +79,21 @@ def result(run: RunDir, name: str, seed: int, code: str) -> dict[str, Any]:
 def table() -> str:
     """Markdown of the result files."""
     rows = [
-        "| set | seed | private Teacher | ResNet Student | gap, points |",
-        "|---|---|---|---|---|",
+        "| set | epsilon | seed | private Teacher | ResNet Student | gap, points |",
+        "|---|---|---|---|---|---|",
     ]
-    for of in (read_json(path) for path in sorted(RESULTS.glob("*.json"))):
+    for of in results():
         gap = "{:+.1f} ({:+.1f} to {:+.1f})".format(*of["gap"])
         rows.append(
-            f"| {of['dataset']} | {of['seed']} | {of['teacher']:.1%} | {of['student']:.1%} | "
-            f"{gap} |"
+            f"| {of['dataset']} | {of['epsilon']:g} | {of['seed']} | {of['teacher']:.1%} | "
+            f"{of['student']:.1%} | {gap} |"
         )
     return "\n".join(rows) + "\n"
+
+
+def results() -> list[dict[str, Any]]:
+    """The result files, by name."""
+    return [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
 
 
 if __name__ == "__main__":
