@@ -29,14 +29,19 @@ WHO: Mapping[str, str] = {
 }
 
 
-def in_100(found: Estimate) -> str:
+def in_100(found: Estimate, chance: float | None = None) -> str:
     """A share as a number in 100 with its interval; decimals only where whole numbers hide it.
+
+    Args:
+        found: the share.
+        chance: what guessing reaches in 100; decimals also where whole numbers hide on which side
+            of it an end lies.
 
     Example:
         >>> in_100(Estimate(0.031, 0.022, 0.041)), in_100(Estimate(0.0123, 0.0121, 0.0126))
         ('3 in 100 (2 to 4)', '1.2 in 100 (1.2 to 1.3)')
     """
-    value, low, high = _of_100(found)
+    value, low, high = _of_100(found, chance)
     return f"{value} in 100 ({low} to {high})"
 
 
@@ -46,8 +51,10 @@ def pairs(found: Estimate) -> str:
     Example:
         >>> pairs(Estimate(0.907, 0.8, 0.97))
         'of 100 pairs of an insider and an outsider it tells 91 apart rightly (80 to 97); a coin 50'
+        >>> pairs(Estimate(0.5055, 0.5001, 0.5109)).partition("it tells ")[2]
+        '50.55 apart rightly (50.01 to 51.09); a coin 50'
     """
-    value, low, high = _of_100(found)
+    value, low, high = _of_100(found, 50)
     return (
         f"of 100 pairs of an insider and an outsider it tells {value} apart rightly "
         f"({low} to {high}); a coin 50"
@@ -61,7 +68,7 @@ def picks(rate: Estimate, whom: str = "insiders") -> str:
         >>> picks(Estimate(0.03, 0.02, 0.04))
         'accusing wrongly 1 in 100 outsiders, it picks out 3 in 100 insiders (2 to 4); guessing picks 1'
     """  # noqa: E501
-    value, low, high = _of_100(rate)
+    value, low, high = _of_100(rate, 1)
     return (
         f"accusing wrongly 1 in 100 outsiders, it picks out {value} in 100 {whom} "
         f"({low} to {high}); guessing picks 1"
@@ -104,24 +111,29 @@ def in_words(check: Check) -> str:
         >>> in_words(Check("student", "records, attack AUC", 0.55, Estimate(0.6, 0.58, 0.62)))
         'Student, ordinary images: of 100 pairs of an insider and an outsider it tells 60 apart rightly (58 to 62); a coin 50. Limit 55.'
     """  # noqa: E501
-    limit = _whole(100 * check.limit)
+    limit = f" Limit {_whole(100 * check.limit)}."
     if check.found is None:
-        return f"{whom(check)}: not measured. Limit {limit}."
+        return f"{whom(check)}: not measured.{limit}"
     if check.what == "copies":
-        text = f"{in_100(check.found)} more of the training images than of unseen ones; chance 0"
+        chance = 0.0
+        text = f"{in_100(check.found, 0)} more of the training images than of unseen ones; chance 0"
     elif check.what.endswith("AUC"):
-        text = pairs(check.found)
+        chance, text = 0.5, pairs(check.found)
     else:
-        text = picks(check.found)
-    return f"{whom(check)}: {text}. Limit {limit}."
+        chance, text = 0.01, picks(check.found)
+    # What was found at all is compared with chance, which the words name already.
+    return f"{whom(check)}: {text}.{'' if check.limit == chance else limit}"
 
 
-def _of_100(found: Estimate) -> tuple[str, str, str]:
+def _of_100(found: Estimate, chance: float | None = None) -> tuple[str, str, str]:
+    ends = (found.value, found.low, found.high)
     for digits in (0, 1, 2):
-        value, low, high = (
-            _fixed(100 * end, digits) for end in (found.value, found.low, found.high)
+        value, low, high = (_fixed(100 * end, digits) for end in ends)
+        hides = chance is not None and any(
+            100 * end != chance == float(shown)
+            for end, shown in ((found.low, low), (found.high, high))
         )
-        if low != high:
+        if low != high and not hides:
             break
     return value, low, high
 
