@@ -48,7 +48,9 @@ def _trained(run: RunResults) -> str:
     if not run.distillation:
         return f"{teacher}. The Student is not trained yet.{vote if screened else ''}"
     made = count(run.distillation.synthetic_images)
-    student = f"the Student on {made} synthetic images that the Teacher labelled"
+    hard = run.distillation.labels == "hard"
+    labels = "with the class that was asked for" if hard else "that the Teacher labelled"
+    student = f"the Student on {made} synthetic images {labels}"
     return f"{teacher}; {student}.{vote if screened else ''}"
 
 
