@@ -13,6 +13,7 @@ from knowledge_recycling.reporting.front import Front, front, shows_private
 from knowledge_recycling.reporting.judgement import judge
 from knowledge_recycling.reporting.measures import forgotten, result_table
 from knowledge_recycling.reporting.reader import RunResults, withhold
+from knowledge_recycling.reporting.sentences import sentences
 
 
 def load(new_run: Any, **options: Any) -> RunResults:
@@ -42,6 +43,14 @@ def test_release_yaml_of_the_run_is_read(new_run: Any) -> None:
     assert page.title == "Owls"
     assert dict(page.identity)["Owner"] == "Zoo"
     assert dict(page.identity)["Contact"] == "zoo@example.org"
+
+
+def test_who_labelled_is_said_as_it_was(new_run: Any) -> None:
+    run = load(new_run)
+    assert run.distillation
+    hard = replace(run, distillation=run.distillation.model_copy(update={"labels": "hard"}))
+    assert "that the Teacher labelled" in sentences(run)[0].text
+    assert "with the class that was asked for" in sentences(hard)[0].text
 
 
 def test_a_class_of_very_few_patients_that_is_shown_counts_as_private(new_run: Any) -> None:
