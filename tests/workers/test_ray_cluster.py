@@ -164,7 +164,7 @@ def test_with_a_machine_killed_all_shadows_end_bit_for_bit_as_processes_have_the
     assert killed
     assert [signals(there, k) for k in range(4)] == [signals(here, k) for k in range(4)]
     wait_until(lambda: not any(alive(pid) for pid in killed))
-    wait_until(lambda: not list(home.glob(f"{fleeting.PREFIX}*")), 10)
+    wait_until(lambda: not list(home.glob(f"{fleeting.PREFIX}*")))
     assert not list(there.shadows.rglob("*.safetensors"))
     # What is missing another engine adds, and the audit makes no difference.
     of_ray = signals(there, 5)
