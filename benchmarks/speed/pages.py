@@ -77,7 +77,7 @@ def table() -> str:
 
 def _section(part: str, found: Mapping[str, Any]) -> str:
     made = TABLES[part](found["cases"])
-    where = f"{found['repeats']} turns of {found['code']} on {found['machine']}"
+    where = f"{found['repeats']} turns at commit {found['code']}; {found['machine']}"
     others = ", ".join(f"{name} {version}" for name, version in found["peers"].items())
     lines = [f"## {TITLES[part]}", "", WORDS[part], *made]
     if part in PEERS:

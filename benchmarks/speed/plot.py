@@ -13,9 +13,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks import common
-from benchmarks.speed import runs
+from benchmarks.speed import runs, teacher
 from benchmarks.speed.turns import results
 from knowledge_recycling.reporting.figures import MUTED, STUDENT, STYLE, TEACHER
 
@@ -52,15 +53,16 @@ def draw(found: Mapping[str, Any]) -> bytes:
         (case, versions)
         for part in BARS
         for case, versions in found.get(part, {}).items()
-        if len(versions) > 1
+        if len(versions) > 1 and case != teacher.PRODUCT
     ]
     with mpl.rc_context(STYLE):
         rows = sum(len(versions) + 1 for _, versions in bars)
-        figure = Figure(figsize=(10, max(4, HEIGHT * rows)), dpi=110, layout="constrained")
+        height = max(4.5, HEIGHT * rows)
+        figure = Figure(figsize=(10, height), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-        _bars(left, bars)
-        _growth(right, found.get("pipeline"))
+        grid = figure.add_gridspec(2, 2, width_ratios=(3, 2), height_ratios=(4, height - 4))
+        _bars(figure.add_subplot(grid[:, 0]), bars)
+        _growth(figure.add_subplot(grid[0, 1]), found.get("pipeline"))
         page = io.BytesIO()
         figure.savefig(page, format="png", metadata={"Results": digest(found), "Software": None})
         return page.getvalue()
@@ -80,6 +82,8 @@ def _bars(axes: Axes, cases: list[tuple[str, dict[str, list[float]]]]) -> None:
     axes.set_yticks(list(ticks), list(ticks.values()))
     axes.set_ylim(place - 0.4, -0.6)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.15)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("processor seconds; this package now in blue")

@@ -131,7 +131,9 @@ class Stacked:
             {"params": decayed, "weight_decay": recipe.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        self.optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True
+        )
 
     def step(self, step: int, images: Tensor, labels: Tensor) -> None:
         """One update of all networks; images (K, n, c, h, w) uint8, labels (K, n)."""
