@@ -14,6 +14,7 @@ from knowledge_recycling.results import Result
 from knowledge_recycling.statistics.estimate import Estimate
 from knowledge_recycling.statistics.rates import mean_interval
 from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.workers import ENGINES, Engine, engine
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -49,6 +50,18 @@ def parser(description: str | None, sets: list[str]) -> argparse.ArgumentParser:
     made.add_argument("--runs", type=Path, default=Path("runs/utility"))
     made.add_argument("--table", action="store_true", help="only write the tables")
     return made
+
+
+def add_engine(made: argparse.ArgumentParser) -> None:
+    """Adds where pipelines run, as in `kr shadows`."""
+    made.add_argument("--engine", choices=ENGINES, default="processes")
+    made.add_argument("--workers", type=int, default=1, help="pipelines at a time")
+    made.add_argument("--address", help="of the Ray cluster")
+
+
+def engine_of(arguments: argparse.Namespace) -> Engine:
+    """The engine that the command line asks for."""
+    return engine(arguments.engine, arguments.workers, arguments.address)
 
 
 def quoted(page: str, name: str, table: str) -> str:

@@ -3,14 +3,18 @@
     python -m benchmarks.utility --data DIR --sets breastmnist retinamnist --seeds 3
 
 DIR holds `<set>.npz` files. A run whose result file is there is left alone, and a run that was
-stopped goes on, so the same command can be given again until all is done. `--table` writes
-docs/results/utility.md and the short table of README.md, from the result files alone.
+stopped goes on, so the same command can be given again until all is done. `--workers 2` runs two at
+a time; `--engine ray` on the machines of a Ray cluster, to which the sets travel once, and which
+keep nothing. `--table` writes docs/results/utility.md and the short table of README.md, from the
+result files alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from benchmarks import common
 from knowledge_recycling import pipeline
 from knowledge_recycling.statistics.rates import mean_interval
 from knowledge_recycling.storage.files import write_bytes, write_json
+from knowledge_recycling.workers import fleeting
 
 RESULTS = common.RESULTS / "utility"
 TABLE = common.DOCS / "utility.md"
@@ -48,31 +53,75 @@ OLD = """
 
 def main() -> None:
     """Parses the command line and runs what is missing."""
-    arguments = common.parser(__doc__, list(PUBLISHED)).parse_args()
+    parser = common.parser(__doc__, list(PUBLISHED))
+    common.add_engine(parser)
+    arguments = parser.parse_args()
     if not arguments.table:
-        code = common.commit()  # of the modules that are loaded now, whatever is edited meanwhile
-        for seed in range(arguments.first_seed, arguments.seeds):
-            for name in arguments.sets:
-                one(arguments.data, name, arguments.preset, seed, arguments.runs, code)
+        tasks = [
+            (name, seed)
+            for seed in range(arguments.first_seed, arguments.seeds)
+            for name in arguments.sets
+            if not _file(name, arguments.preset, seed).exists()
+        ]
+        for found in common.engine_of(arguments).map(one, _plan(arguments), tasks, None):
+            write_json(_file(found["dataset"], found["preset"], found["seed"]), found)
     write_bytes(TABLE, f"# Utility\n\n{table()}".encode())
     page = common.README.read_text(encoding="utf-8")
     write_bytes(common.README, common.quoted(page, "utility", short_table()).encode())
     sys.stdout.write(table())
 
 
-def one(folder: Path, name: str, preset: str, seed: int, runs: Path, code: str) -> None:
-    """Runs one set with one seed, unless its result file is there."""
-    stem = f"{name}-{preset}-s{seed}"
-    target = RESULTS / f"{stem}.json"
-    if not target.exists():
+@dataclass(frozen=True)
+class Plan:
+    """What all runs have in common, sent to whoever makes them.
+
+    Attributes:
+        preset: of all.
+        commit: of the modules that were loaded at the start, whatever is edited meanwhile.
+        data: folder of the sets; on a cluster their files' content by name.
+        runs: where runs are kept, to be gone on with; None: nowhere.
+    """
+
+    preset: str
+    commit: str
+    data: Path | dict[str, bytes]
+    runs: Path | None
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    data, runs = arguments.data, arguments.runs
+    if arguments.engine == "ray":
+        data, runs = {name: (data / f"{name}.npz").read_bytes() for name in arguments.sets}, None
+    return Plan(arguments.preset, common.commit(), data, runs)
+
+
+def one(plan: Plan, task: tuple[str, int], threads: int) -> dict[str, Any]:
+    """Runs one set with one seed and returns what its result file is to say.
+
+    Args:
+        plan: what all have in common.
+        task: name of the set, seed.
+        threads: for this run.
+    """
+    name, seed = task
+    with nullcontext(plan.runs) if plan.runs else fleeting.folder() as folder:
+        if isinstance(plan.data, dict):
+            source = folder / f"{name}.npz"
+            source.write_bytes(plan.data[name])
+        else:
+            source = plan.data / f"{name}.npz"
         run = kr.run(
-            folder / f"{name}.npz",
-            runs / stem,
-            preset=preset,
+            source,
+            folder / f"{name}-{plan.preset}-s{seed}",
+            preset=plan.preset,
             seed=seed,
-            settings=common.flips(name),
+            settings=[*common.flips(name), f"runtime.threads={threads}"],
         )
-        write_json(target, {**record(run, name, preset, seed), "commit": code})
+        return {**record(run, name, plan.preset, seed), "commit": plan.commit}
+
+
+def _file(name: str, preset: str, seed: int) -> Path:
+    return RESULTS / f"{name}-{preset}-s{seed}.json"
 
 
 def record(run: kr.RunDir, name: str, preset: str, seed: int) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from benchmarks import (
     privacy,
     private,
     private_plot,
+    tradeoff,
     utility,
 )
 from benchmarks.speed import pages, plot
@@ -169,3 +172,51 @@ def test_with_the_last_snapshot_chosen_no_student_is_trained_for_it(
     last = ablation.variant(chosen, "features")
     assert not ablation.other_choice(last)
     assert ablation.variant(last, "d").path == ablation.variant(last, "features").path
+
+
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_a_run_is_made_where_the_engine_is_and_what_comes_home_is_what_its_file_says(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine with a file system of its own gets the set's bytes, and keeps nothing of them."""
+    (tmp_path / "breastmnist.npz").write_bytes(b"the set")
+    ran: list[tuple[Path, Path]] = []
+
+    def run(source: Path, path: Path, **asked: Any) -> Path:
+        assert source.read_bytes() == b"the set"
+        assert asked["settings"] == ["teacher.horizontal_flip=true", "runtime.threads=3"]
+        ran.append((source, path))
+        return path
+
+    class Engine:
+        def map(self, work: Any, shared: Any, tasks: Any, threads: int | None) -> Any:
+            home = pickle.loads(pickle.dumps(shared))
+            return (work(home, task, 3) for task in tasks)
+
+    def record(run: Path, name: str, preset: str, seed: int) -> dict[str, Any]:
+        return {"dataset": name, "preset": preset, "seed": seed}
+
+    monkeypatch.setattr(kr, "run", run)
+    monkeypatch.setattr(utility, "record", record)
+    monkeypatch.setattr(utility, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(common, "engine_of", lambda arguments: Engine())
+    for page in ("TABLE", "table", "short_table"):
+        monkeypatch.setattr(utility, page, tmp_path / "page.md" if page == "TABLE" else str)
+    monkeypatch.setattr(common, "README", tmp_path / "README.md")
+    common.README.write_text("<!-- utility table -->\n<!-- end of utility table -->")
+    asked = ["--data", str(tmp_path), "--sets", "breastmnist", "--seeds", "2", "--engine", engine]
+    monkeypatch.setattr(sys, "argv", ["utility", *asked, "--runs", str(tmp_path / "runs")])
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "breastmnist-fast-s0.json").write_text("{}")
+    utility.main()
+    found = json.loads((tmp_path / "results" / "breastmnist-fast-s1.json").read_text())
+    assert (found["dataset"], found["seed"]) == ("breastmnist", 1)
+    ((source, path),) = ran
+    there = engine == "processes"
+    assert source.is_relative_to(tmp_path) == path.is_relative_to(tmp_path) == there
+    assert source.exists() == there
+
+
+def test_the_plot_of_utility_against_leak_shows_the_result_files() -> None:
+    with Image.open(tradeoff.IMAGE) as image:
+        assert image.info["Results"] == private_plot.digest(tradeoff.shown())
