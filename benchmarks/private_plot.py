@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import common, privacy, private, utility
+from benchmarks import common, privacy, private, private_resnet, utility
 from knowledge_recycling.auditing.verdict import PRIMARY
 from knowledge_recycling.reporting.figures import MUTED, STUDENT, STYLE, TEACHER
 from knowledge_recycling.statistics.rates import mean_interval
@@ -38,6 +38,7 @@ def main() -> None:
 def shown() -> dict[str, Any]:
     """What the figure shows, by set: accuracies in percent, and attack AUC of shadow audits."""
     found, ordinary = private.results(), common.by_set(utility.RESULTS)
+    resnets = private_resnet.accuracies()
     audits = {a["dataset"]: a for a in privacy.measured()}
     sets: dict[str, Any] = {}
     for name in sorted({name for name, _ in found}):
@@ -51,6 +52,11 @@ def shown() -> dict[str, Any]:
             "unit": next(iter(runs.values()))[0]["unit"],
             "private": {str(epsilon): _accuracies(of) for epsilon, of in runs.items()},
             "fast": _accuracies(fast) if fast else None,
+            "resnet": {
+                f"{epsilon:g}": 100 * resnets[name, epsilon]
+                for epsilon in private.EPSILONS
+                if epsilon is not None and (name, epsilon) in resnets
+            },
             "audits": {
                 str(epsilon): _leak(audits[key])
                 for epsilon in (*private.EPSILONS[:-1], None)
@@ -77,7 +83,7 @@ def digest(sets: dict[str, Any]) -> str:
 def draw(sets: dict[str, Any]) -> bytes:
     """One panel per set as PNG."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 5.2), dpi=110, layout="constrained")
+        figure = Figure(figsize=(10, 5.6), dpi=110, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, 4).flat
         for panel, (name, about) in zip(axes, sets.items(), strict=False):
@@ -106,7 +112,9 @@ def _panel(panel: Axes, name: str, about: dict[str, Any]) -> None:
         _leaks(panel, about["audits"])
     panel.set_title(f"{name}, by {about['unit']}")
     panel.set_xticks(np.log2([0.5, 1, 3, 8]), ["0.5", "1", "3", "8"])
-    panel.set_xlabel("epsilon")
+    # In words: most lie far below, and would flatten the lines.
+    resnet = ", ".join(f"{value:.0f}% at {at}" for at, value in about["resnet"].items())
+    panel.set_xlabel(f"epsilon\nResNet Student: {resnet or 'not measured'}")
     panel.set_ylabel("accuracy, %")
 
 

@@ -91,6 +91,14 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def accuracies() -> dict[tuple[str, float | None], float]:
+    """Of the ResNet Student on test by (dataset, epsilon), mean over the seeds there are."""
+    found: dict[tuple[str, float | None], list[float]] = {}
+    for of in results():
+        found.setdefault((of["dataset"], of["epsilon"]), []).append(of["student"])
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
 def results() -> list[dict[str, Any]]:
     """The result files, by name."""
     return [read_json(path) for path in sorted(RESULTS.glob("*.json"))]
