@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from knowledge_recycling import classifiers
 from knowledge_recycling.classifiers.augmentation import augment
 from knowledge_recycling.classifiers.inference import CHUNK, features_of, logits_of
-from knowledge_recycling.classifiers.resnet import ResNet
+from knowledge_recycling.classifiers.resnet import Pointwise, ResNet
 from knowledge_recycling.config import Classifier, Config
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.training.runtime import Runtime
@@ -43,6 +45,36 @@ def test_resnet18_has_the_known_number_of_parameters() -> None:
 def test_feature_maps_halve_the_grid() -> None:
     maps = ResNet(1, 2, 4, (1, 1, 1)).feature_maps(torch.zeros(2, 1, 28, 28))
     assert [tuple(m.shape[1:]) for m in maps] == [(4, 28, 28), (4, 28, 28), (8, 14, 14), (16, 7, 7)]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_step_is_a_stride(step: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 9, 7, 7, requires_grad=True)
+    ours = Pointwise(9, 5, step)
+    ours(x).square().sum().backward()
+    found, x.grad = x.grad, None
+    y = nn.functional.conv2d(x, ours.weight, stride=step)
+    torch.testing.assert_close(ours(x), y)
+    y.square().sum().backward()
+    torch.testing.assert_close(found, x.grad)
+
+
+NARROW = """
+import torch
+from knowledge_recycling.classifiers.resnet import ResNet
+network = ResNet(1, 2, 4, (1, 1, 1), 8).to(memory_format=torch.channels_last)
+x = torch.randn(64, 1, 8, 8).to(memory_format=torch.channels_last)
+for step in range(60):
+    network(x).square().mean().backward()
+    kept = [torch.randn(16 * (step % 50)) for _ in range(5)]
+"""
+
+
+def test_a_narrow_network_writes_within_its_memory() -> None:
+    """In a process of its own, for it would be killed where the heap is damaged."""
+    done = subprocess.run([sys.executable, "-c", NARROW], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_penultimate_features_are_what_the_head_sees() -> None:
