@@ -62,11 +62,12 @@ def test_a_step_is_a_stride(step: int) -> None:
 
 NARROW = """
 import torch
-from knowledge_recycling.classifiers.resnet import ResNet
-network = ResNet(1, 2, 4, (1, 1, 1), 8).to(memory_format=torch.channels_last)
-x = torch.randn(64, 1, 8, 8).to(memory_format=torch.channels_last)
+from knowledge_recycling.classifiers.resnet import Block
+torch.set_num_threads(1)
+block = Block(4, 8, 2).to(memory_format=torch.channels_last)
+x = torch.randn(64, 4, 28, 28).to(memory_format=torch.channels_last).requires_grad_()
 for step in range(60):
-    network(x).square().mean().backward()
+    block(x).square().mean().backward()
     kept = [torch.randn(16 * (step % 50)) for _ in range(5)]
 """
 
