@@ -23,7 +23,7 @@ from knowledge_recycling.errors import KRError, printable
 from knowledge_recycling.membership.halves import check_count
 from knowledge_recycling.stages import NAMES
 from knowledge_recycling.storage.files import read_npz
-from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.storage.run_dir import CACHE, RunDir
 
 if TYPE_CHECKING:
     from torch import nn
@@ -196,6 +196,7 @@ def run(
         >>> done = kr.run("digits", "runs/digits", preset="demo")  # doctest: +SKIP
         >>> done.result("evaluation").cas_gap                   # doctest: +SKIP
     """
+    from knowledge_recycling import data as sources
     from knowledge_recycling import pipeline, shadow_runs
     from knowledge_recycling.workers import engine as engine_of
 
@@ -235,7 +236,8 @@ def run(
             )
         finished = open_run(folder)
         if not arrays:
-            pipeline.check(resolved, run_dir)  # else a typo would leave a copy of the run
+            with sources.cached(finished.path / CACHE, build=False):
+                pipeline.check(resolved, run_dir)  # else a typo would leave a copy of the run
         finished.fork(target)
     if arrays and not (target / KEPT).exists():
         _keep(run_dir, arrays, resolved)

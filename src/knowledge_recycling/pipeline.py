@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -34,7 +35,7 @@ from knowledge_recycling.storage.files import (
     read_table,
     write_npz,
 )
-from knowledge_recycling.storage.run_dir import PRECISION, RunDir
+from knowledge_recycling.storage.run_dir import CACHE, PRECISION, RunDir
 from knowledge_recycling.synthesis.probes import PROBE_LESSONS
 from knowledge_recycling.training import precision, progress
 from knowledge_recycling.training.progress import clock
@@ -127,9 +128,9 @@ def run(config: Config, run_dir: RunDir, until: str = NAMES[-1]) -> None:
     Raises:
         KRError: bad input, found before any work is done.
     """
-    split, notes = check(config, run_dir)
-    with run_dir.lock():
-        start(config, run_dir, split, notes)
+    examine(config, run_dir)
+    with own(run_dir):
+        start(config, run_dir, *read(config, run_dir))
         for stage in STAGES[: NAMES.index(until) + 1]:
             advance(stage, config, run_dir)
 
@@ -138,26 +139,52 @@ def run_stage(name: str, config: Config, run_dir: RunDir) -> None:
     """Runs one stage; those that it is made from must be done."""
     stage = STAGES[NAMES.index(name)]
     private = stage.private or (name == "report" and config.report.show_real)
-    split, notes = check(config, run_dir) if private else (run_dir.split(), [])
-    with run_dir.lock():
+    if private:
+        examine(config, run_dir)
+    with own(run_dir):
+        split, notes = read(config, run_dir) if private else (run_dir.split(), [])
         start(config, run_dir, split, notes)
         advance(stage, config, run_dir)
+
+
+@contextlib.contextmanager
+def own(run_dir: RunDir) -> Iterator[None]:
+    """The lock of a run, and its cache for the images that are decoded meanwhile."""
+    with run_dir.lock(), data.cached(run_dir.path / CACHE):
+        yield
 
 
 def check(config: Config, run_dir: RunDir) -> tuple[SplitRecord, list[str]]:
     """Checks everything that can be checked before the first training; writes nothing.
 
-    Returns:
-        The record of the data, see `data.describe`, and what to tell the user of them.
+    Returns, raises: as `read`.
+    """
+    examine(config, run_dir)
+    return read(config, run_dir)
+
+
+def examine(config: Config, run_dir: RunDir) -> None:
+    """Checks what can be checked without the data; writes nothing.
 
     Raises:
-        KRError: bad input, or a folder that is not this run's.
+        KRError: a folder that is not this run's, another configuration, or no such device.
     """
     run_dir.check_scheme()
     run_dir.check_ours()
     run_dir.check_apart(config)
     run_dir.check_same(config, None)
-    Runtime.of(config)  # a device that is not there is told before the data are read
+    Runtime.of(config)
+
+
+def read(config: Config, run_dir: RunDir) -> tuple[SplitRecord, list[str]]:
+    """Reads the data, and checks the rest.
+
+    Returns:
+        The record of the data, see `data.describe`, and what to tell the user of them.
+
+    Raises:
+        KRError: bad data, or others than the run's.
+    """
     source = data.open_source(config.data)
     split = data.describe(source, config.data, config.seed)
     run_dir.check_same(config, split)

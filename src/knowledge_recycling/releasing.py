@@ -21,7 +21,7 @@ from knowledge_recycling.errors import KRError
 from knowledge_recycling.reporting.reader import RunResults
 from knowledge_recycling.stages import release as stage
 from knowledge_recycling.storage import verification
-from knowledge_recycling.storage.run_dir import RunDir
+from knowledge_recycling.storage.run_dir import CACHE, RunDir
 from knowledge_recycling.synthesis.copies import CopyFinder
 from knowledge_recycling.training.runtime import Runtime
 
@@ -97,7 +97,8 @@ def release(
     if synthetic:
         finder = None
         if config.privacy.epsilon is None:
-            train, validation = data.load(config.data, record, "train", "val")
+            with data.cached(run_dir.path / CACHE, build=False):
+                train, validation = data.load(config.data, record, "train", "val")
             finder = CopyFinder(train.images, validation.images, validation.groups)
         wanted = stage.Wanted(synthetic, labels, finder)
     reason = override if gate.exit_code else None

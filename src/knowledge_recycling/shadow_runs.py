@@ -26,7 +26,7 @@ from knowledge_recycling.membership.plan import Plan
 from knowledge_recycling.results import Result
 from knowledge_recycling.storage import ownership
 from knowledge_recycling.storage.files import json_bytes, npz_bytes, read_table
-from knowledge_recycling.storage.run_dir import RESULT, RunDir
+from knowledge_recycling.storage.run_dir import CACHE, RESULT, RunDir
 from knowledge_recycling.training import progress
 from knowledge_recycling.training.progress import clock
 from knowledge_recycling.training.provenance import versions
@@ -72,7 +72,7 @@ def run(
             "keep_models: is not for the engine ray, whose models stay on the machines that made "
             "them and are deleted there; use the engine processes"
         )
-    with run_dir.lock():
+    with pipeline.own(run_dir):
         files = [f"{run_dir.shadows.name}/{name}" for name in plan.FILES]
         if plan.exists(run_dir.shadows):
             run_dir.record(files)
@@ -92,6 +92,7 @@ def run(
         todo = [k for k in range(count) if not (run_dir.shadow(k).path / "signals.npz").exists()]
         if not todo:
             return
+        data.open_source(config.data)  # decoded here, once, and not by each worker
         _announce(run_dir, len(todo), count, engine, reuse_choices)
         total = 0.0
         with closing(_work(run_dir, config, todo, engine, keep_models)) as ended:
@@ -193,7 +194,8 @@ def one(run_dir: RunDir, k: int, threads: int, keep_models: bool) -> tuple[int, 
     begin = time.monotonic()
     plan = _plan(run_dir)
     shadow = run_dir.shadow(k)
-    found = _pipeline(plan, k, threads, _choices(run_dir, plan), shadow)
+    with data.cached(run_dir.path / CACHE, build=False):
+        found = _pipeline(plan, k, threads, _choices(run_dir, plan), shadow)
     seconds = time.monotonic() - begin
     with shadow.lock():
         _keep(shadow, seconds, threads, keep_models, npz_bytes(**found))

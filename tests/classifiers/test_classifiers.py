@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from knowledge_recycling import classifiers
 from knowledge_recycling.classifiers.augmentation import augment
-from knowledge_recycling.classifiers.inference import CHUNK, features_of, logits_of
+from knowledge_recycling.classifiers.inference import features_of, logits_of
 from knowledge_recycling.classifiers.resnet import Pointwise, ResNet
 from knowledge_recycling.config import Classifier, Config
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.training.images import CHUNK
 from knowledge_recycling.training.runtime import Runtime
 
 SPEC: classifiers.Spec = {

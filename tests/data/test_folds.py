@@ -92,7 +92,7 @@ def test_folds_and_names_of_files_are_those_of_the_split(tmp_path: Path) -> None
     (train,) = load(config, record, "train")
     names = file_names(config, record, "train")
     assert names is not None
-    for name, image, label in zip(names, train.images, train.labels, strict=True):
+    for name, image, label in zip(names, train.images[:], train.labels, strict=True):
         with Image.open(root / name) as picture:
             np.testing.assert_array_equal(np.asarray(picture), image[..., 0])
         assert name.startswith(record.class_names[label])

@@ -79,7 +79,7 @@ def test_arrays(data: st.DataObject) -> None:
         if record is not None:
             drawn = [i for places in record.indices.values() for i in places]
             assert sorted(drawn) == list(range(n))
-            stored = open_source(Data(source=str(path))).images
+            stored = open_source(Data(source=str(path))).images[:]
             scale = 1 if images.dtype == np.uint8 else 255
             naive = np.rint(np.clip(images.astype(float), 0, 255 // scale) * scale)
             np.testing.assert_array_equal(stored.ravel(), naive.ravel())

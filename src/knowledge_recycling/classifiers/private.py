@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from knowledge_recycling.arrays import Stored
 from knowledge_recycling.classifiers import linear_head
 from knowledge_recycling.classifiers.feature_network import FeatureNetwork
 from knowledge_recycling.features import LARGEST, Features
@@ -101,7 +102,7 @@ def network_of(found: Release, features: Features) -> FeatureNetwork:
 
 
 def train(
-    images: NDArray[np.uint8],
+    images: Stored,
     labels: NDArray[np.integer],
     classes: int,
     *,

@@ -7,6 +7,7 @@ Nothing a user gives is ever unpickled, and no path reaches a record that may be
 from __future__ import annotations
 
 from knowledge_recycling.data.arrays import save_arrays, validated, write_arrays
+from knowledge_recycling.data.cache import cached
 from knowledge_recycling.data.folds import draw_folds
 from knowledge_recycling.data.location import located
 from knowledge_recycling.data.record import describe, example_grid, file_names, load
@@ -19,6 +20,7 @@ __all__ = [
     "SPLITS",
     "Source",
     "Split",
+    "cached",
     "check_square_size",
     "describe",
     "draw_folds",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from knowledge_recycling.config import Data
-from knowledge_recycling.data import checks, mixture, scans, shortcuts
+from knowledge_recycling.data import cache, checks, mixture, scans, shortcuts
 from knowledge_recycling.data.decode import Decoded, Rule, pages_note
 from knowledge_recycling.data.files import check_memory
 from knowledge_recycling.data.listing import Entry
@@ -26,8 +26,11 @@ from knowledge_recycling.training.progress import track
 LOOKED_AT = 2000
 """Files looked at in full where their size must be set first; of the others the header is read."""
 
-AT_ONCE = 128
-"""Images that are handed to the threads together: rows of a table lie in memory until then."""
+AT_ONCE = 64
+"""Entries that the threads have at a time: rows of a table lie in memory until then."""
+
+NO_PIXELS = {2: np.empty((0, 0), np.uint8), 3: np.empty((0, 0, 3), np.uint8)}
+"""In the place of grey and coloured pixels that lie elsewhere."""
 
 Read = Callable[[Rule, bool], list[Decoded]]
 """Decodes what an entry names; see `decode.decode`."""
@@ -78,18 +81,19 @@ def assemble(listed: Listed, config: Data) -> Source:
         KRError: says all that is wrong, and the settings that cure it.
     """
     rule = Rule(config.size, config.range, config.color)
-    pairs = _decode_all(listed, rule)
-    whole, broken = _without_broken(pairs, config.skip_broken)
-    entries, decoded = [e for e, _ in whole], [d for _, d in whole]
-    scanned = [d.scan for d in decoded if d.scan]
-    groups, notes, lost = _patients(listed, entries, scanned)
-    refuse(listed.where, [*broken, *mixture.problems(decoded, rule), *lost])
+    with cache.spooled() as spool:
+        pairs = _decode_all(listed, rule, spool)
+        whole, broken = _without_broken(pairs, config.skip_broken)
+        entries, decoded = [e for e, _ in whole], [d for _, d in whole]
+        scanned = [d.scan for d in decoded if d.scan]
+        groups, notes, lost = _patients(listed, entries, scanned)
+        refuse(listed.where, [*broken, *mixture.problems(decoded, rule), *lost])
     notes = [*listed.notes, *notes]
     skipped = len(pairs) - len(whole)
     notes += [f"{count(skipped, 'broken file')} skipped"] if skipped else []
     names = listed.class_names or checks.order_names({e.label for e in entries})
     labels = np.array([names.index(e.label) for e in entries], np.int64)
-    images = stack([d.pixels for d in decoded if d.pixels is not None])
+    images = spool.images()
     return Source(
         images=images,
         labels=labels,
@@ -124,30 +128,50 @@ def _assigned(entries: list[Entry]) -> np.ndarray:
     return assigned
 
 
-def _decode_all(listed: Listed, rule: Rule) -> list[tuple[Entry, Decoded]]:
-    """Decodes in threads, straight to the target size: full-size pixels live in a thread alone."""
-    if rule.size:
+def _decode_all(listed: Listed, rule: Rule, spool: cache.Spool) -> list[tuple[Entry, Decoded]]:
+    """Decodes in threads, straight to the target size, and puts the pixels into the spool.
+
+    Full-size pixels live in a thread alone. Most of the work is Pillow's, which runs beside Python;
+    processes would each take seconds to start, and ask scripts for a `__main__` guard.
+    """
+    if rule.size and spool.in_memory:
         side = 3 * rule.size**2 * listed.total
         check_memory(side, f"{listed.where}: {count(listed.total, 'image')}", "use fewer")
-    step = max(1, listed.total // LOOKED_AT)
-    numbered = enumerate(listed.entries)
     pairs: list[tuple[Entry, Decoded]] = []
     progress = track("images read", 0, listed.total)
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
         with warnings.catch_warnings():  # Pillow's, which are printed raw
             warnings.simplefilter("ignore")
-            while batch := list(islice(numbered, AT_ONCE)):
-                jobs = [
-                    (entry, pool.submit(read, rule, i % step == 0)) for i, (entry, read) in batch
-                ]
-                for entry, job in jobs:
-                    next(progress, None)
-                    pairs += [(entry, image) for image in job.result()]
+            for entry, images in _in_order(pool, listed, rule):
+                next(progress, None)
+                pairs += [(entry, _put(image, spool)) for image in images]
         next(progress, None)  # past the last
         return pairs
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, listed: Listed, rule: Rule
+) -> Iterator[tuple[Entry, list[Decoded]]]:
+    """Entries and their images; the threads are at most `AT_ONCE` entries ahead."""
+    step = max(1, listed.total // LOOKED_AT)
+    ahead: deque[tuple[Entry, Future[list[Decoded]]]] = deque()
+    for i, (entry, read) in enumerate(listed.entries):
+        ahead.append((entry, pool.submit(read, rule, i % step == 0)))
+        if len(ahead) == AT_ONCE:
+            first, job = ahead.popleft()
+            yield first, job.result()
+    yield from ((entry, job.result()) for entry, job in ahead)
+
+
+def _put(image: Decoded, spool: cache.Spool) -> Decoded:
+    """What is known of an image without its pixels, of which only their being there is kept."""
+    if image.pixels is None or image.error:
+        return image
+    spool.add(image.pixels)
+    return replace(image, pixels=NO_PIXELS[image.pixels.ndim])
 
 
 def _without_broken(

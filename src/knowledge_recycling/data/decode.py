@@ -54,7 +54,7 @@ class Decoded:
 
     Attributes:
         pixels: (h, w) or (h, w, 3) uint8, resized where a size is given; None where the file is
-            broken or only its header was read.
+            broken or only its header was read; h = w = 0 once they are kept elsewhere.
         shape: (height, width) as a viewer shows it, before resizing.
         format: such as `PNG`.
         depth: `8-bit`, `16-bit`, `32-bit` or `fractional`; of grey DICOM images the scale that

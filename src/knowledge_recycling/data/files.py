@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -29,6 +30,26 @@ def status(path: Path) -> os.stat_result | None:
         return None
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
+
+
+class Stamp:
+    """Digest of names, sizes and times of files: other once one was changed, renamed or replaced.
+
+    The time of the last change of state is among them: a file that was put in the place of another
+    with its times kept is seen too.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, found: os.stat_result) -> None:
+        """Takes up what the system says of a file."""
+        line = f"{name}\0{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\0"
+        self._digest.update(line.encode("utf-8", "surrogateescape"))
+
+    def hexdigest(self) -> str:
+        """Of all files so far, in the order in which they came."""
+        return self._digest.hexdigest()
 
 
 def unreadable(path: Path | str, error: Exception) -> KRError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from knowledge_recycling.data.decode import SUFFIXES
-from knowledge_recycling.data.files import LINK, SPECIAL, unreadable
+from knowledge_recycling.data.files import LINK, SPECIAL, Stamp, unreadable
 from knowledge_recycling.data.kinds import NIFTI, PICTURES, kind_of_name, sniff
 from knowledge_recycling.data.names import check_classes, check_path_name, stripped
 from knowledge_recycling.data.types import OPEN, SPLITS
@@ -60,7 +60,7 @@ class Listing:
         entries: in the order of split, class and file name.
         masks: (class, pattern) of each file left out as the mask of an image beside it.
         others: (class, kind) of each other file left out; the class is empty above the classes.
-        stamp: number, latest change and total size of the image files.
+        stamp: other once an image file has changed, see `files.Stamp`.
         notes: on the names of classes.
         dicom: whether the image files are DICOM files.
     """
@@ -68,7 +68,7 @@ class Listing:
     entries: list[Entry] = field(default_factory=list)
     masks: list[tuple[str, str]] = field(default_factory=list)
     others: list[tuple[str, str]] = field(default_factory=list)
-    stamp: tuple[int, int, int] = (0, 0, 0)
+    stamp: Stamp = field(default_factory=Stamp)
     notes: list[str] = field(default_factory=list)
     dicom: bool = False
 
@@ -105,8 +105,9 @@ class _Walk:
                         found.append(entry)
         except OSError as error:
             raise unreadable(here, error) from None
+        where = shown(str(here))
         for entry in found:
-            check_path_name(entry.name, shown(str(here)))
+            check_path_name(entry.name, where)
             if self.dicom and entry.is_symlink():
                 raise KRError(f"{shown(entry.path)}: {LINK}")
         yield from sorted(found, key=lambda entry: entry.name)
@@ -135,14 +136,17 @@ class _Walk:
         entries = list(self.entries(self.root / name))
         nested = [e.name for e in entries if _is_dir(e)]
         files = [e for e in entries if not _is_dir(e)]
-        images = [e for e in files if self._is_image(e)]
+        of_kind: dict[bool, list[os.DirEntry[str]]] = {True: [], False: []}
+        for e in files:
+            of_kind[self._is_image(e)].append(e)
+        images = of_kind[True]
         masks = _masks([e.name for e in images])
-        others = [(label, self._kind(e)) for e in files if e not in images]
+        others = [(label, self._kind(e)) for e in of_kind[False]]
         self.found.masks += [(label, pattern) for pattern in masks.values()]
         self.found.others += others
         kept = [e for e in images if e.name not in masks]
         self.found.entries += [Entry(f"{name}/{e.name}", label, split) for e in kept]
-        self._stamp(kept)
+        self._stamp(name, kept)
         self._judge(name, nested, len(kept), Counter(kind for _, kind in others))
 
     def _judge(self, name: str, nested: list[str], images: int, kinds: Counter[str]) -> None:
@@ -180,8 +184,7 @@ class _Walk:
         self.sniffed += 1
         return sniff(Path(entry.path)) or kind
 
-    def _stamp(self, entries: list[os.DirEntry[str]]) -> None:
-        number, latest, size = self.found.stamp
+    def _stamp(self, folder: str, entries: list[os.DirEntry[str]]) -> None:
         for entry in entries:
             try:
                 info = entry.stat()
@@ -189,9 +192,7 @@ class _Walk:
                 continue
             if not entry.is_file():
                 raise KRError(f"{shown(entry.path)}: {SPECIAL}")
-            number, size = number + 1, size + info.st_size
-            latest = max(latest, info.st_mtime_ns)
-        self.found.stamp = (number, latest, size)
+            self.found.stamp.add(f"{folder}/{entry.name}", info)
 
 
 def list_folder(root: Path) -> Listing:

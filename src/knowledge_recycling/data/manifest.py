@@ -13,7 +13,7 @@ import numpy as np
 from knowledge_recycling.config import Data
 from knowledge_recycling.data.assemble import Listed, assemble
 from knowledge_recycling.data.columns import pick, pick_patient, unused
-from knowledge_recycling.data.files import status
+from knowledge_recycling.data.files import Stamp, status
 from knowledge_recycling.data.images import read_image
 from knowledge_recycling.data.listing import MAX_ENTRIES, SPLIT_FOLDERS, Entry
 from knowledge_recycling.data.names import check_classes, group_codes
@@ -113,15 +113,11 @@ def list_manifest(path: Path, config: Data) -> Manifest:
     return Manifest(entries, patients, [row.line for row in rows], notes)
 
 
-def stamp(path: Path, config: Data) -> tuple[int, int, int]:
-    """Number, latest change and total size of the images; other once they have changed."""
-    number = latest = size = 0
+def stamp(path: Path, config: Data, seen: Stamp) -> None:
+    """Adds the images."""
     for entry in list_manifest(path, config).entries:
-        found = status(path.parent / entry.file)
-        if found is not None:
-            number, size = number + 1, size + found.st_size
-            latest = max(latest, found.st_mtime_ns)
-    return number, latest, size
+        if found := status(path.parent / entry.file):
+            seen.add(entry.file, found)
 
 
 def _file(row: Row, column: str) -> str:

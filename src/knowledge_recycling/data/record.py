@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from knowledge_recycling.config import Data
+from knowledge_recycling.data.rows import Rows
 from knowledge_recycling.data.source import open_source
 from knowledge_recycling.data.splits import draw, drawn_splits
 from knowledge_recycling.data.types import SPLITS, Source, Split
@@ -57,7 +58,7 @@ def load(config: Data, record: SplitRecord, *names: str) -> tuple[Split, ...]:
         names: among `train`, `val`, `test`.
 
     Returns:
-        One split for each name, its arrays copied out of the source.
+        One split for each name; nothing of it leads to images of another.
 
     Raises:
         KRError: where the data are no longer the ones of the record.
@@ -86,7 +87,7 @@ def file_names(config: Data, record: SplitRecord, name: str) -> tuple[str, ...] 
 
 def _take(source: Source, places: np.ndarray) -> Split:
     groups = None if source.groups is None else source.groups[places]
-    return Split(source.images[places], source.labels[places], groups, places)
+    return Split(Rows.of(source.images, places), source.labels[places], groups, places)
 
 
 def example_grid(config: Data, record: SplitRecord, per_class: int, seed: int) -> np.ndarray:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from knowledge_recycling.arrays import Stored
+from knowledge_recycling.data.rows import blocks
 from knowledge_recycling.data.words import count
 from knowledge_recycling.errors import KRError
 
@@ -150,7 +152,7 @@ class Seen:
 
 
 def check_contrast(
-    images: np.ndarray, limits: Range | None, where: str, said: Sequence[str] = ()
+    images: Stored, limits: Range | None, where: str, said: Sequence[str] = ()
 ) -> list[str]:
     """Refuses sets that would be black, or that hold nothing; notes dark ones.
 
@@ -166,8 +168,9 @@ def check_contrast(
     Raises:
         KRError: all images are constant, or hold only the values 0 and 1.
     """
-    peaks = images.max(axis=(1, 2, 3))
-    if constant(images).all():
+    peaks = np.concatenate([block.max(axis=(1, 2, 3)) for block in blocks(images)])
+    blank = constant(images)
+    if blank.all():
         how = f" (they were read thus: {'; '.join(said)})" if said else ""
         raise KRError(
             f"{where}: each image is of one value throughout (constant), so there is nothing to "
@@ -184,16 +187,12 @@ def check_contrast(
             f"the largest value is {peak} of 255, so all images are dark; the setting "
             f"data.range=0,{peak} stretches them"
         ]
-    faint = int(((peaks <= 1) & ~constant(images)).sum()) if limits is None else 0
+    faint = int(((peaks <= 1) & ~blank).sum()) if limits is None else 0
     return [f"{count(faint, 'image')} with the values 0 and 1 alone, black to the eye"] * (
         faint > 0
     )
 
 
-def constant(images: np.ndarray) -> np.ndarray:
+def constant(images: Stored) -> np.ndarray:
     """Which images (n, h, w, c) are of one value, or one colour, throughout: (n,) bool."""
-    result = np.empty(len(images), bool)
-    for start in range(0, len(images), 1024):
-        block = images[start : start + 1024]
-        result[start : start + 1024] = (block == block[:, :1, :1]).all(axis=(1, 2, 3))
-    return result
+    return np.concatenate([(b == b[:, :1, :1]).all(axis=(1, 2, 3)) for b in blocks(images)])

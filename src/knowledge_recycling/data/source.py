@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,18 +12,24 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from knowledge_recycling.config import Data
-from knowledge_recycling.data import checks, hub, manifest, medmnist, resize, tables
-from knowledge_recycling.data.files import status
+from knowledge_recycling.data import cache, checks, hub, manifest, medmnist, resize, tables
+from knowledge_recycling.data.cache import Cache
+from knowledge_recycling.data.files import Stamp, status
 from knowledge_recycling.data.folder import read_folder
 from knowledge_recycling.data.listing import list_folder
 from knowledge_recycling.data.location import Kind, Place, find
 from knowledge_recycling.data.npz import read_npz
 from knowledge_recycling.data.patients import find_table
+from knowledge_recycling.data.rows import Rows
 from knowledge_recycling.data.scale import check_contrast
 from knowledge_recycling.data.types import OPEN, Source
 from knowledge_recycling.data.words import shown
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.storage import files
+from knowledge_recycling.storage.files import digest
+
+DECODED = ("folder", "manifest", "tables", "hub")
+"""Kinds of sources whose images are decoded one by one, which a cache saves."""
 
 _given: dict[Data, Source] = {}
 
@@ -68,7 +74,15 @@ def open_source(config: Data) -> Source:
         resize.check_square_size(config.size)
     place = find(config.source)
     _check_fields(config, place.kind)
-    return _read(config, place, _stamp(config, place))
+    store = cache.current() if place.kind in DECODED else None
+    plain = config.model_copy(update={"canaries": None})
+    written = store.stamp() if store else ""
+    source = _read(plain, place, _stamp(config, place), store, written)
+    if config.canaries is None:
+        return source
+    path, seen = Path(config.canaries), Stamp()
+    _take_up(seen, [path])
+    return _with_canaries(source, path, seen.hexdigest())
 
 
 def _check_fields(config: Data, kind: Kind) -> None:
@@ -83,29 +97,64 @@ def _check_fields(config: Data, kind: Kind) -> None:
             raise KRError(f"data.{field}: is for tables, and {config.source} is none")
 
 
-def _stamp(config: Data, place: Place) -> tuple[int, ...]:
-    """Number, latest change and total size of the files read; other once they have changed."""
+def _stamp(config: Data, place: Place) -> str:
+    """Other once a file that is read has changed."""
     path = place.path
-    seen: tuple[int, ...] = ()
-    read = [Path(config.canaries)] if config.canaries else []
+    seen = Stamp()
+    read = []
     match place.kind:
         case "folder":
             seen = list_folder(path).stamp
             read += [find_table(path, config.groups)] if config.groups else []
         case "manifest":
-            seen = manifest.stamp(path, config)
+            manifest.stamp(path, config, seen)
             read.append(path)
         case "tables":
             read += tables.files_of(path)
         case "npz":
             read.append(path)
-    found = [info for file in read if (info := status(file))]
-    latest = max((info.st_mtime_ns for info in found), default=0)
-    return *seen, len(found), latest, sum(info.st_size for info in found)
+    _take_up(seen, read)
+    return seen.hexdigest()
+
+
+def _take_up(seen: Stamp, read: Iterable[Path]) -> None:
+    for file in read:
+        if found := status(file):
+            seen.add(file.name, found)
 
 
 @lru_cache(maxsize=2)
-def _read(config: Data, place: Place, stamp: tuple[int, ...]) -> Source:
+def _read(config: Data, place: Place, stamp: str, store: Cache | None, written: str) -> Source:
+    """Reads a source without canaries, or what a cache holds of it.
+
+    Args:
+        config: of the data.
+        place: where the source lies.
+        stamp: of its files.
+        store: where decoded images are kept.
+        written: of what is kept there; it is looked at anew once this differs.
+    """
+    key = _key(config, place, stamp)
+    source = cache.load(store, key) if store else None
+    if source is None:
+        source = _read_files(config, place)
+        if store and store.build:
+            cache.keep(store, key, source)
+    for array in (source.images, source.labels, source.groups, source.assigned):
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False
+    return source
+
+
+def _key(config: Data, place: Place, stamp: str) -> str:
+    """Other for other pixels: of the files, of what is done to them, not of where they lie."""
+    elsewhere = {"source", "groups", "canaries", "val_fraction", "test_fraction"}
+    settings = config.model_dump(mode="json", exclude=elsewhere)
+    name = place.path.name or config.source
+    return digest([place.kind, name, stamp, settings, config.groups is None])
+
+
+def _read_files(config: Data, place: Place) -> Source:
     path = place.path
     match place.kind:
         case "digits":
@@ -122,12 +171,7 @@ def _read(config: Data, place: Place, stamp: tuple[int, ...]) -> Source:
             source = _with_names(read_npz(path, config), config, path)
     where = shown(str(path) if path.parts else config.source)
     source = _checked(source, config, where)
-    if config.canaries:
-        source = _with_canaries(source, Path(config.canaries))
     checks.check_enough(source.labels, source.assigned, source.class_names, source.groups, where)
-    for array in (source.images, source.labels, source.groups, source.assigned):
-        if array is not None:
-            array.flags.writeable = False
     return source
 
 
@@ -166,15 +210,22 @@ def _with_names(source: Source, config: Data, path: Path) -> Source:
     return source
 
 
-def _with_canaries(source: Source, path: Path) -> Source:
-    """Appends the records of a file to train; a unit of theirs counts as one patient."""
+@lru_cache(maxsize=1)
+def _with_canaries(source: Source, path: Path, stamp: str) -> Source:
+    """Appends the records of a file to train; a unit of theirs counts as one patient.
+
+    Args:
+        source: without them.
+        path: the file.
+        stamp: of it.
+    """
     images, labels, unit = _canaries(source, path)
     groups = source.groups
     if groups is not None:
         groups = np.concatenate([groups, groups.max() + 1 + unit])
     return replace(
         source,
-        images=np.concatenate([source.images, images]),
+        images=Rows([np.asarray(source.images), images]),
         labels=np.concatenate([source.labels, labels]),
         groups=groups,
         assigned=np.concatenate([source.assigned, np.zeros(len(labels), np.int8)]),

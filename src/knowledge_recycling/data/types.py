@@ -9,6 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from knowledge_recycling.arrays import Stored
+from knowledge_recycling.data.rows import blocks
 from knowledge_recycling.data.scale import constant
 
 SPLITS = ("train", "val", "test")
@@ -23,7 +25,7 @@ class Source:
     """Everything that was read, before splitting.
 
     Attributes:
-        images: (n, h, w, c) uint8, h == w, c in {1, 3}.
+        images: (n, h, w, c) uint8, h == w, c in {1, 3}; in memory, or mapped.
         labels: (n,) int64 in 0..C-1.
         groups: (n,) int64 codes, the patient of each image; None where unknown.
         assigned: (n,) int8: 0 train, 1 val, 2 test, -1 still to be drawn.
@@ -34,7 +36,7 @@ class Source:
             the images alone; None where they have none.
     """
 
-    images: np.ndarray
+    images: Stored
     labels: np.ndarray
     groups: np.ndarray | None
     assigned: np.ndarray
@@ -55,7 +57,8 @@ class Source:
                 digest.update(b"none")
                 continue
             digest.update(f"{array.shape}{array.dtype.str}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for block in blocks(array):
+                digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
     @cached_property
@@ -70,25 +73,26 @@ class Source:
         Constant images count as no copies: all blank ones would else be a single large unit.
         """
         seen: dict[object, int] = {}
+        images = (image for block in blocks(self.images) for image in block)
         keys: Iterable[object] = (
             place if blank else hashlib.blake2b(image.tobytes(), digest_size=16).digest()
-            for place, (image, blank) in enumerate(zip(self.images, self.constant, strict=True))
+            for place, (image, blank) in enumerate(zip(images, self.constant, strict=True))
         )
         return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The images of one split, copied out of the source.
+    """The images of one split.
 
     Attributes:
-        images: (n, h, w, c) uint8.
+        images: (n, h, w, c) uint8, copied out of the source when they are asked for.
         labels: (n,) int64.
         groups: (n,) int64 or None.
         indices: (n,) int64 positions in the source: the record identifiers.
     """
 
-    images: np.ndarray
+    images: Stored
     labels: np.ndarray
     groups: np.ndarray | None
     indices: np.ndarray

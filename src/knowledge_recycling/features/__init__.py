@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from knowledge_recycling.arrays import Stored
 from knowledge_recycling.errors import KRError
 from knowledge_recycling.features import network, scattering
 from knowledge_recycling.features.memory import MEMORY, digest
@@ -146,7 +147,7 @@ class Features(nn.Module):
             basis = Basis(getattr(self, f"mean{i}"), getattr(self, f"axes{i}"))
             yield torch.cat([raw(part) for part in parts]), basis
 
-    def of_bytes(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def of_bytes(self, images: Stored) -> NDArray[np.float32]:
         """Features (n, dim) of images (n, h, w, c) uint8.
 
         Raises:

@@ -17,6 +17,7 @@ from knowledge_recycling.generators.averaging import averaged
 from knowledge_recycling.generators.diff_augment import augment
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.training.checkpoint import State
+from knowledge_recycling.training.images import Images
 from knowledge_recycling.training.pixels import fold
 
 EMBEDDING = 32
@@ -193,7 +194,7 @@ class AdversarialTraining:
             images = augment(images)
         return self.discriminator(images, labels).float()
 
-    def snapshot(self, images: Tensor, labels: Tensor) -> Generator:
+    def snapshot(self, images: Images, labels: Tensor) -> Generator:
         """A copy of the Generator with averaged weights, in evaluation mode.
 
         Args:

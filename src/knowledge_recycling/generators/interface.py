@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from knowledge_recycling.training.checkpoint import State
+from knowledge_recycling.training.images import Images
 
 
 class Generator(nn.Module):
@@ -43,7 +44,7 @@ class Training(Protocol):
             0-d detached losses by name.
         """
 
-    def snapshot(self, images: Tensor, labels: Tensor) -> Generator:
+    def snapshot(self, images: Images, labels: Tensor) -> Generator:
         """G with averaged weights, in eval mode.
 
         Args:

@@ -36,6 +36,7 @@ from knowledge_recycling.generators.class_mixtures import fit_mixtures
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.generators.patch_adversary import PatchAdversary
 from knowledge_recycling.training.checkpoint import State
+from knowledge_recycling.training.images import Images
 from knowledge_recycling.training.pixels import fold, folded, to_float, unfolded
 
 LEARNING_RATE = 2e-3
@@ -273,7 +274,7 @@ class LatentTraining:
         }
 
     @torch.no_grad()
-    def snapshot(self, images: Tensor, labels: Tensor) -> LatentGenerator:
+    def snapshot(self, images: Images, labels: Tensor) -> LatentGenerator:
         """The averaged decoder, with mixtures fitted to the latents of the whole train set.
 
         Args:

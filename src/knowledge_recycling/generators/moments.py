@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn, idct
 from torch import Tensor
 
-from knowledge_recycling.arrays import Floats
+from knowledge_recycling.arrays import Floats, Stored
 from knowledge_recycling.generators.interface import Generator
 from knowledge_recycling.privacy.clipping import Units
 from knowledge_recycling.privacy.mechanisms import noise_scale, noisy_outer_sum
@@ -72,7 +72,7 @@ class MomentsGenerator(Generator):
             return 2 * p.clamp(0, 1) - 1
 
 
-def coefficients(images: NDArray[np.uint8], frequencies: int) -> Floats:
+def coefficients(images: Stored, frequencies: int) -> Floats:
     """U (n, c m^2), of norm below 1, of images (n, h, w, c) uint8."""
     parts = [
         _coefficients(images[start : start + CHUNK], frequencies)
@@ -94,7 +94,7 @@ def spectrum(pixels: Floats) -> Floats:
 
 
 def fit(
-    images: NDArray[np.uint8],
+    images: Stored,
     labels: NDArray[np.integer],
     counts: NDArray[np.floating],
     *,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 
 from knowledge_recycling.classifiers.inference import logits_of
 from knowledge_recycling.synthesis.source import SyntheticSet
+from knowledge_recycling.training.images import CHUNK, Images
 from knowledge_recycling.training.pixels import to_float
 from knowledge_recycling.training.runtime import Runtime
 
@@ -19,14 +22,17 @@ FEATURE_SIDE = 14
 """Images are compared as pixels, averaged down to at most this side: a space fixed beforehand."""
 
 
-def of_classifier(network: nn.Module, images: Tensor, runtime: Runtime) -> np.ndarray:
+def of_classifier(network: nn.Module, images: Images, runtime: Runtime) -> np.ndarray:
     """Logits (A, N, C) float32 of images (N, c, h, w) uint8, one slice an augmentation."""
-    slices = [logits_of(network, _moved(images, *by), runtime).cpu().numpy() for by in SHIFTS]
+    slices = [
+        logits_of(network, images, runtime, partial(_moved, down=down, right=right)).cpu().numpy()
+        for down, right in SHIFTS
+    ]
     return np.stack(slices).astype(np.float32)
 
 
 def of_synthetic(
-    images: Tensor, labels: Tensor, member: Tensor, made: SyntheticSet
+    images: Images, labels: Tensor, member: Tensor, made: SyntheticSet
 ) -> dict[str, np.ndarray]:
     """Signals of the records in a synthetic set, higher for members if it gives them away.
 
@@ -82,15 +88,21 @@ def _nearness(distance: Tensor) -> Tensor:
     return -(distance + 1e-6).log()
 
 
-def blind_features(images: Tensor) -> np.ndarray:
+def blind_features(images: Images) -> np.ndarray:
     """Features (N, d) of the images alone, for the control that never saw a target."""
-    side = min(7, images.shape[-1])
-    return F.adaptive_avg_pool2d(to_float(images), side).flatten(1).cpu().numpy()
+    return _averaged(images, 7).cpu().numpy()
 
 
-def _features(images: Tensor) -> Tensor:
-    side = min(FEATURE_SIDE, images.shape[-1])
-    return F.adaptive_avg_pool2d(to_float(images), side).flatten(1)
+def _features(images: Images) -> Tensor:
+    return _averaged(images, FEATURE_SIDE)
+
+
+def _averaged(images: Images, side: int) -> Tensor:
+    """Images averaged down to at most `side` pixels, flat; in chunks, for floats take much room."""
+    side = min(side, images.shape[-1])
+    return torch.cat(
+        [F.adaptive_avg_pool2d(to_float(chunk), side).flatten(1) for chunk in images.split(CHUNK)]
+    )
 
 
 def _moved(images: Tensor, down: int, right: int) -> Tensor:

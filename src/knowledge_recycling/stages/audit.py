@@ -152,7 +152,7 @@ def _shadows(
     own = {channel: phi[channel][:, ordinary] for channel in CHANNELS}
     groups = None if pool.groups is None else pool.groups[ordinary]
     membership = plan.membership.select(ordinary, groups)
-    features = signals.blind_features(runtime.images(pool.images[ordinary]))
+    features = signals.blind_features(runtime.images(pool.images))[ordinary]
     verdict = judge(
         own,
         membership,

@@ -33,6 +33,7 @@ from knowledge_recycling.storage.metrics_log import Metrics
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.training.batching import Shuffled
 from knowledge_recycling.training.checkpoint import Checkpoint, State
+from knowledge_recycling.training.images import Images
 from knowledge_recycling.training.loop import NotFinite, train
 from knowledge_recycling.training.pixels import to_float
 from knowledge_recycling.training.runtime import Runtime
@@ -183,7 +184,7 @@ class _SideBySide:
 
     trainings: list[Training]
     orders: list[Shuffled]
-    images: Tensor
+    images: Images
     labels: Tensor
     steps: int
     warning: str | None = None

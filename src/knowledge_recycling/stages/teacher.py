@@ -31,6 +31,7 @@ from knowledge_recycling.storage.ownership import SCREENED
 from knowledge_recycling.storage.run_dir import STATE, RunDir
 from knowledge_recycling.training.batching import Shuffled
 from knowledge_recycling.training.checkpoint import Checkpoint
+from knowledge_recycling.training.images import Images
 from knowledge_recycling.training.loop import Recipe, fit
 from knowledge_recycling.training.pixels import to_float
 from knowledge_recycling.training.runtime import Runtime
@@ -94,7 +95,7 @@ class _School:
     run_dir: RunDir
     runtime: Runtime
     spec: classifiers.Spec
-    images: Tensor
+    images: Images
     labels: np.ndarray
     steps: int
     """Of the Teacher of all of them."""
@@ -173,7 +174,7 @@ def _votes(school: _School, fold: np.ndarray, k: int, path: Path) -> np.ndarray:
 
 
 def _validation(
-    network: nn.Module, images: Tensor, labels: np.ndarray, runtime: Runtime
+    network: nn.Module, images: Images, labels: np.ndarray, runtime: Runtime
 ) -> Validation:
     figures = metrics.classification(probabilities_of(network, images, runtime), labels)
     return Validation(**{name: getattr(figures, name) for name in Validation.model_fields})

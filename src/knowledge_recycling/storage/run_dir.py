@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 RESULT = "result.json"
 STATE = "state.pt"
 INPUTS = "inputs.json"
+CACHE = "cache"
+"""Folder of the decoded images of files, see `data.cache`; it may be deleted at any time."""
 SOURCE = "source.npz"
 """The arrays that a run was given from Python."""
 PRECISION = "precision.json"
@@ -143,13 +145,19 @@ class RunDir:
         ]
         return Manifest(sha256={str(p.relative_to(self.path)): file_digest(p) for p in kept})
 
-    def discard(self) -> None:
-        """Removes the folder where it holds no more than `claim`, a lock and `source.npz`."""
-        ours = {MARKER, ownership.LOCK, ownership.OWNER, SOURCE}
+    def discard(self, folder: bool = True) -> None:
+        """Removes what is here where that is no more than `claim`, a lock and the data.
+
+        Args:
+            folder: the folder itself too.
+        """
+        ours = {MARKER, ownership.LOCK, ownership.OWNER, SOURCE, CACHE}
         if {path.name for path in self.path.iterdir()} <= ours:
+            shutil.rmtree(self.path / CACHE, ignore_errors=True)
             for path in self.path.iterdir():
                 path.unlink()
-            self.path.rmdir()
+            if folder:
+                self.path.rmdir()
 
     def stage(self, name: str) -> Path:
         """The folder of a stage, made when it is missing."""
@@ -174,16 +182,24 @@ class RunDir:
         """Makes the folder ours and keeps a second process off it.
 
         Meanwhile everything is written for this user alone, and an error of the file system ends
-        in a sentence.
+        in a sentence. Of a folder that was new or empty nothing is left if the work fails before it
+        is a run.
 
         Raises:
             KRError: another process works here, the folder is not ours, or it cannot be written.
         """
-        with ownership.private_umask(), lock.explained(self.path):
-            self.claim()
-            with lock.held(self.path):
-                ownership.tidy(self.path)
-                yield
+        was_there, empty, held = self.path.exists(), _is_empty(self.path), False
+        try:
+            with ownership.private_umask(), lock.explained(self.path):
+                self.claim()
+                with lock.held(self.path):
+                    held = True
+                    ownership.tidy(self.path)
+                    yield
+        except BaseException:
+            if held and empty and self.path.exists():
+                self.discard(folder=not was_there)
+            raise
 
     def keep(self, name: str, content: bytes) -> None:
         """Writes a file whose hash the marker holds, see `manifest`."""
@@ -320,7 +336,8 @@ class RunDir:
         """Copies the finished stages to a new folder; those whose inputs change will run again.
 
         A fork that was begun before is gone on with; one in which no command has come as far as
-        writing its config.yaml is made anew. Real images are not copied.
+        writing its config.yaml is made anew. The data are copied where the run has them; real
+        images in its report are not.
 
         Raises:
             KRError: the target is something else, or lies in this run.
@@ -357,6 +374,9 @@ class RunDir:
                     shutil.copyfile(path, place)
         if (self.path / SOURCE).exists():
             shutil.copyfile(self.path / SOURCE, target / SOURCE)
+        for path in (self.path / CACHE).glob("[!.]*"):
+            (target / CACHE).mkdir(exist_ok=True)
+            shutil.copyfile(path, target / CACHE / path.name)
         if (self.path / PRECISION).exists():
             shutil.copyfile(self.check(PRECISION), target / PRECISION)
             copied = copied.having(PRECISION, file_digest(target / PRECISION))
@@ -485,6 +505,16 @@ class RunDir:
         text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n"
         with open(os.open(self.path / ownership.LOG, flags, 0o600), "ab") as file:
             file.write(text.encode())
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder is not there, or nothing is in it."""
+    try:
+        return not any(folder.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _lasting(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from knowledge_recycling.arrays import Stored
+from knowledge_recycling.training.images import CHUNK
+
 SIDE = 14
 SHARE = 0.01
 
@@ -30,7 +33,10 @@ class CopyFinder:
     """
 
     def __init__(
-        self, train: np.ndarray, validation: np.ndarray, groups: np.ndarray | None = None
+        self,
+        train: Stored,
+        validation: Stored,
+        groups: np.ndarray | None = None,
     ) -> None:
         self._train, self._validation = _features(train), _features(validation)
         own = torch.as_tensor(np.arange(len(validation)) if groups is None else groups)
@@ -61,6 +67,11 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _features(images: np.ndarray) -> Tensor:
+def _features(images: Stored) -> Tensor:
+    starts = range(0, max(len(images), 1), CHUNK)
+    return torch.cat([_averaged(images[start : start + CHUNK]) for start in starts])
+
+
+def _averaged(images: np.ndarray) -> Tensor:
     x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
     return F.adaptive_avg_pool2d(x, min(SIDE, x.shape[-1])).flatten(1)

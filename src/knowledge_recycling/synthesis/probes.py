@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from knowledge_recycling.arrays import Stored
 from knowledge_recycling.classifiers import metrics
 from knowledge_recycling.classifiers.inference import probabilities_of
 from knowledge_recycling.config import Config, Distillation
@@ -21,6 +22,7 @@ from knowledge_recycling.results import Look
 from knowledge_recycling.synthesis.gkd import Lessons
 from knowledge_recycling.synthesis.parameters import BY_LEAK, Labels
 from knowledge_recycling.synthesis.source import Source
+from knowledge_recycling.training.images import Images
 from knowledge_recycling.training.loop import Judge, fit
 from knowledge_recycling.training.runtime import Runtime
 from knowledge_recycling.training.seeds import derive
@@ -44,7 +46,7 @@ class Bench:
 
     distillation: Distillation
     build: Callable[[], nn.Module]
-    images: Tensor
+    images: Images
     labels: np.ndarray
     seed: tuple[int, str]
     runtime: Runtime
@@ -55,7 +57,7 @@ class Bench:
         stage: str,
         config: Config,
         build: Callable[[], nn.Module],
-        images: np.ndarray,
+        images: Stored,
         labels: np.ndarray,
         runtime: Runtime,
     ) -> Bench:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, overload
 
 import numpy as np
 import torch
 from torch import nn
 
+from knowledge_recycling.arrays import Stored
 from knowledge_recycling.config import Config
 from knowledge_recycling.errors import KRError
+from knowledge_recycling.training.images import Images, Lookup
 from knowledge_recycling.training.provenance import device_name, machine, versions
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -62,9 +64,19 @@ class Runtime:
         enabled = self.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def images(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """Puts images (n, h, w, c) uint8 on the device as (n, c, h, w) uint8, channels last."""
-        return torch.as_tensor(images).to(self.device).permute(0, 3, 1, 2)
+    @overload
+    def images(self, images: np.ndarray | torch.Tensor) -> torch.Tensor: ...
+    @overload
+    def images(self, images: Stored) -> Images: ...
+    def images(self, images: torch.Tensor | Stored) -> Images:
+        """Images (n, h, w, c) uint8 as (n, c, h, w) uint8, channels last, on the device.
+
+        What is stored elsewhere stays there for a CPU; on a GPU all of it is put.
+        """
+        if isinstance(images, np.ndarray | torch.Tensor):
+            return torch.as_tensor(images).to(self.device).permute(0, 3, 1, 2)
+        found = Lookup(images)
+        return found if self.device.type == "cpu" else found.to(self.device)
 
     def place(self, network: Network) -> Network:
         """Moves a network to the device, its kernels laid out channels last."""
